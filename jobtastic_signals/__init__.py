@@ -1,0 +1,34 @@
+"""Cached results, herd avoidance and more for any existing Celery task, without a base class.
+
+>>> from celery import Celery
+>>> from jobtastic_signals import Jobtastic
+>>> app = Celery("proj")
+>>> Jobtastic(app)  # doctest: +ELLIPSIS
+<jobtastic_signals.plugin.Jobtastic object at ...>
+"""
+
+from . import events
+from .errors import JobtasticError, OptionError, SettingError, StoreError, UnkeyableError
+from .middleware import Middleware
+from .plugin import Jobtastic, forget
+from .stores import Claim, Result, Store
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # Switching on, and using.
+    "Jobtastic",
+    "forget",
+    "events",
+    # Errors.
+    "UnkeyableError",
+    "JobtasticError",
+    "OptionError",
+    "SettingError",
+    "StoreError",
+    # Extending.
+    "Claim",
+    "Middleware",
+    "Result",
+    "Store",
+]

@@ -1,0 +1,93 @@
+"""What is asked of Celery's result backend, and how results become bytes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from celery import Celery, Task, states
+from celery.backends.base import DisabledBackend
+from celery.backends.rpc import RPCBackend
+from celery.result import AsyncResult
+from kombu import serialization
+
+__all__ = [
+    "Meta",
+    "dumps",
+    "healed",
+    "is_private",
+    "is_silent",
+    "loaded",
+    "loads",
+    "meta_of",
+]
+
+logger = logging.getLogger(__name__)
+
+#: What a backend knows of a task: a dict with at least ``status`` and ``result``.
+Meta = dict[str, Any]
+
+
+def is_silent(task: Task) -> bool:
+    """Whether nobody can learn the result of *task* by id: no backend, or the task ignores results."""
+    return bool(task.ignore_result) or isinstance(task.backend, DisabledBackend)
+
+
+def is_private(task: Task) -> bool:
+    """Whether only the caller itself can read its results, as with ``rpc://``."""
+    return isinstance(task.backend, RPCBackend)
+
+
+def meta_of(task: Task, task_id: str) -> Meta | None:
+    """What the backend knows of *task_id* now; ``None`` if nothing can be learned."""
+    if is_silent(task) or is_private(task):
+        return None
+    try:
+        # Not from Celery's own cache of results: the backend may have lost since what that still has.
+        meta: Meta = task.backend.get_task_meta(task_id, cache=False)
+    except Exception as error:
+        logger.warning("the result backend could not be asked for %s[%s]: %r", task.name, task_id, error)
+        return None
+    return meta
+
+
+def loaded(task: Task, task_id: str, meta: Meta | None) -> AsyncResult[Any]:
+    """The result of *task_id*, knowing already what *meta* says if that is final."""
+    result: AsyncResult[Any] = task.AsyncResult(task_id)
+    if meta is not None:
+        result._maybe_set_cache(meta)
+    return result
+
+
+def healed(task: Task, task_id: str, value: Any) -> AsyncResult[Any]:
+    """The result of *task_id*, which succeeded with *value*; the backend is told again if it forgot."""
+    meta = meta_of(task, task_id)
+    if meta is not None and meta["status"] != states.SUCCESS:
+        try:
+            task.backend.store_result(task_id, value, states.SUCCESS)
+        except Exception as error:
+            logger.warning("the result backend refused %s[%s]: %r", task.name, task_id, error)
+        meta = {"status": states.SUCCESS, "result": value, "task_id": task_id}
+    return loaded(task, task_id, meta)
+
+
+def dumps(app: Celery, value: Any) -> bytes:
+    """*value* as Celery's result serializer writes it, with the names of type and encoding before it."""
+    serializer = app.conf.result_serializer
+    content_type, encoding, data = serialization.dumps(app.backend.prepare_value(value), serializer)
+    body = data if isinstance(data, bytes) else data.encode()
+    return json.dumps([content_type, encoding]).encode() + b"\n" + body
+
+
+def loads(app: Celery, payload: bytes) -> Any:
+    """The value that :func:`dumps` wrote; refuses what the app does not accept as a result.
+
+    :raises kombu.exceptions.ContentDisallowed: for a serializer that the app does not accept.
+    """
+    head, _, body = payload.partition(b"\n")
+    content_type, encoding = json.loads(head)
+    accept = app.conf.result_accept_content or app.conf.accept_content
+    return serialization.loads(
+        body, content_type, encoding, accept=serialization.prepare_accept_content(accept)
+    )

@@ -1,0 +1,34 @@
+"""Every error of this package is a :exc:`JobtasticError`."""
+
+from __future__ import annotations
+
+__all__ = [
+    "UnkeyableError",
+    "JobtasticError",
+    "OptionError",
+    "SettingError",
+    "StoreError",
+]
+
+
+class JobtasticError(Exception):
+    """Root of all errors that this package raises."""
+
+
+class OptionError(JobtasticError, ValueError):
+    """An option on a task is wrong, unknown or misspelt; raised when the task binds to its app."""
+
+
+class SettingError(JobtasticError, ValueError):
+    """A ``jobtastic_...`` setting in the Celery configuration is wrong or unknown."""
+
+
+class UnkeyableError(JobtasticError, TypeError):
+    """An argument has no canonical form, so the call has no cache key.
+
+    Give the argument a ``to_str`` in ``significant_kwargs``, or leave it out there.
+    """
+
+
+class StoreError(JobtasticError):
+    """A store cannot be used: it holds what it should not, or its driver is missing."""

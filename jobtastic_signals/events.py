@@ -1,0 +1,82 @@
+"""What happens here, told through blinker signals.
+
+Connect to any of them::
+
+    from jobtastic_signals import events
+
+    @events.cache_hit.connect
+    def count(task, **info):
+        hits.labels(task.name).inc()
+
+The sender is the task, except where a signal's documentation says otherwise. All carry ``key``, and
+``task_id`` where a task id is involved. A receiver that raises is logged and harms nothing; receivers
+are called in no particular order, in the process and thread where the thing happened.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import blinker
+
+__all__ = [
+    "cache_hit",
+    "cache_missed",
+    "claim_released",
+    "claim_taken_over",
+    "herd_joined",
+    "result_stored",
+    "run_claimed",
+    "run_served",
+    "run_waited",
+    "store_recovered",
+    "store_unavailable",
+]
+
+logger = logging.getLogger(__name__)
+
+_signals = blinker.Namespace()
+
+cache_hit = _signals.signal(
+    "cache_hit", doc="A caller was given the stored result of ``task_id``; nothing was published."
+)
+cache_missed = _signals.signal(
+    "cache_missed", doc="A caller found neither a result nor a live claim, so its call is published."
+)
+herd_joined = _signals.signal(
+    "herd_joined", doc="A caller was given the result to come of ``task_id``, which has the claim."
+)
+run_claimed = _signals.signal("run_claimed", doc="``task_id`` has the claim on ``key`` from now on.")
+run_served = _signals.signal(
+    "run_served", doc="A worker answered ``task_id`` with the result of ``owner``; its body did not run."
+)
+run_waited = _signals.signal(
+    "run_waited",
+    doc="``task_id`` was sent again, to wait for ``owner``; ``countdown`` is the delay in seconds.",
+)
+result_stored = _signals.signal(
+    "result_stored", doc="The result of ``task_id`` is in the store; ``size`` is its length in bytes."
+)
+claim_released = _signals.signal(
+    "claim_released", doc="``task_id`` ended without a result to store and gave up its claim."
+)
+claim_taken_over = _signals.signal(
+    "claim_taken_over", doc="``task_id`` took the claim of ``previous``, which had lapsed or ended."
+)
+store_unavailable = _signals.signal(
+    "store_unavailable",
+    doc="The store (the sender, by its URL) failed with ``error``; tasks go on without sharing.",
+)
+store_recovered = _signals.signal("store_recovered", doc="The store (the sender, by its URL) answers again.")
+
+
+def emit(signal: blinker.NamedSignal, sender: Any, **info: Any) -> None:
+    """Send *signal*; a receiver's error is logged and goes no further."""
+    if not signal.receivers:
+        return
+    for receiver in signal.receivers_for(sender):
+        try:
+            receiver(sender, **info)
+        except Exception:
+            logger.exception("a receiver of %s failed: %r", signal.name, receiver)

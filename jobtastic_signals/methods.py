@@ -1,0 +1,162 @@
+"""The two methods that Celery leaves us: they obey what receivers and store know, and decide nothing.
+
+Celery's signals have no veto. So ``apply_async`` answers with an existing task's result in place of
+publishing, and ``__call__`` serves a stored value in place of running the body. Both are put on the class
+of a task with our options, in front of what is there, and go on to that for everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from celery import Task
+from celery.result import AsyncResult
+
+from . import backends
+from .calls import Call, Served, run_of
+from .errors import UnkeyableError
+from .registry import installation_on
+
+__all__ = ["add_methods", "current_call", "remove_methods"]
+
+#: The call whose ``apply_async`` goes on in this context, for the receiver of the publishing signal.
+current_call: ContextVar[Call | None] = ContextVar("jobtastic_current_call", default=None)
+
+_ORIGINAL = "_jobtastic_original"
+
+ApplyAsync = Callable[..., "AsyncResult[Any]"]
+
+
+def add_methods(task: type[Task]) -> None:
+    """Put both methods on the class *task*; doing it twice is doing it once."""
+    for name, method in (("apply_async", _apply_async(task)), ("__call__", _call(task))):
+        own = vars(task).get(name)
+        if not hasattr(own, _ORIGINAL):
+            setattr(method, _ORIGINAL, own)
+            setattr(task, name, method)
+
+
+def remove_methods(task: type[Task]) -> None:
+    """Leave the class *task* as it was before :func:`add_methods`."""
+    for name in ("apply_async", "__call__"):
+        own = vars(task).get(name)
+        if hasattr(own, _ORIGINAL):
+            original = getattr(own, _ORIGINAL)
+            if original is None:
+                delattr(task, name)
+            else:
+                setattr(task, name, original)
+
+
+def _apply_async(cls: type[Task]) -> ApplyAsync:
+    def apply_async(
+        self: Task,
+        args: Any = None,
+        kwargs: Any = None,
+        task_id: str | None = None,
+        producer: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        named = {
+            "task_id": task_id,
+            "producer": producer,
+            "link": link,
+            "link_error": link_error,
+            "shadow": shadow,
+        }
+        go_on = _next(cls, self, apply_async, "apply_async")
+        return _publish(self, go_on, args, kwargs, {**named, **options})
+
+    apply_async.__doc__ = Task.apply_async.__doc__
+    return apply_async
+
+
+def _call(cls: type[Task]) -> Callable[..., Any]:
+    def __call__(self: Task, *args: Any, **kwargs: Any) -> Any:
+        go_on = _next(cls, self, __call__, "__call__")
+        run = run_of(self.request)
+        if run is None or cls in run.layers:
+            # A plain function call, from outside of any run or from inside of this one.
+            return go_on(*args, **kwargs)
+        run.layers.add(cls)
+        if isinstance(run.verdict, Served):
+            return run.verdict.value
+        if run.verdict is not None:
+            raise run.verdict
+        if getattr(go_on, "__func__", None) is Task.__call__:
+            # Celery's own would push a second request, where it has not been optimised away by a worker.
+            return self.run(*args, **kwargs)
+        return go_on(*args, **kwargs)
+
+    return __call__
+
+
+def _next(cls: type[Task], task: Task, method: Any, name: str) -> Any:
+    """What *method* stands in front of: the class's own from before, else the next class's."""
+    original = getattr(method, _ORIGINAL)
+    return original.__get__(task) if original is not None else getattr(super(cls, task), name)
+
+
+def _publish(
+    task: Task, go_on: ApplyAsync, args: Any, kwargs: Any, options: dict[str, Any]
+) -> AsyncResult[Any]:
+    installation = installation_on(task.app)
+    call = _call_of(task, args, kwargs, options) if installation is not None else None
+    if installation is None or call is None:
+        return go_on(args, kwargs, **options)
+    result = installation.answer(call) if call.plain else None
+    if result is not None:
+        _add_to_trail(task, result, options)
+        result.ignored = call.ignore_result
+        return result
+    token = current_call.set(call)
+    try:
+        return go_on(args, kwargs, **options)
+    except BaseException:
+        installation.walk_back("publish_failed", call)
+        raise
+    finally:
+        current_call.reset(token)
+
+
+def _call_of(task: Task, args: Any, kwargs: Any, options: dict[str, Any]) -> Call | None:
+    """The call, or ``None`` where it is none of ours."""
+    installation = installation_on(task.app)
+    policy = installation.policy_of(type(task)) if installation is not None else None
+    outer = current_call.get()
+    passed_already = outer is not None and outer.task is task and outer.id is None
+    if policy is None or passed_already or task.app.conf.task_always_eager:
+        return None
+    try:
+        key = policy.keys.key(task, args, kwargs)
+    except UnkeyableError:
+        raise
+    except TypeError:
+        return None  # Not what the task takes: Celery says so, here or in the worker.
+    ignore_result = options.get("ignore_result")
+    ignores = bool(task.ignore_result if ignore_result is None else ignore_result)
+    return Call(task, policy, key, plain=not _is_dependent(task, options), ignore_result=ignores)
+
+
+#: What Celery or a user gives a call that cannot be answered by another task's result.
+_TIES = ("task_id", "link", "link_error", "chain", "chord", "group_id", "retries")
+
+
+def _is_dependent(task: Task, options: dict[str, Any]) -> bool:
+    if any(options.get(name) for name in _TIES) or backends.is_private(task):
+        return True
+    # Celery's default for one call can differ from the task's: then others wait for what this one does
+    # not store, or the other way round.
+    return options.get("ignore_result") not in (None, bool(task.ignore_result))
+
+
+def _add_to_trail(task: Task, result: AsyncResult[Any], options: dict[str, Any]) -> None:
+    # As Celery does for a published one, so that ``children`` and ``collect()`` are right.
+    parent = task.app.current_worker_task
+    if parent is not None and options.get("add_to_parent", True):
+        parent.add_trail(result)

@@ -1,0 +1,100 @@
+"""Switching the plugin on and off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from celery import Celery, Task
+
+from . import receivers, registry
+from .errors import JobtasticError
+from .installation import Installation
+from .middleware import Middleware
+from .registry import installation_on
+
+__all__ = ["Jobtastic", "forget"]
+
+
+class Jobtastic:
+    """Gives tasks of an app our options, without a base class.
+
+    Switch it on with ``Jobtastic(app)``; or, where the app is made elsewhere, with :meth:`init_app`; or
+    with no code at all, in the Celery configuration::
+
+        task_annotations = ["jobtastic_signals:Jobtastic", {"proj.tasks.report": {"cache_duration": 60}}]
+
+    The order of installing, configuring and defining tasks does not matter, and installing twice does
+    nothing.
+
+    :param app: the app to switch it on.
+    :param middleware: your own, which come after the built-in ones.
+
+    >>> app = Celery("proj", broker="memory://", backend="cache+memory://")
+    >>> app.conf.jobtastic_store = "memory://"
+    >>> jobtastic = Jobtastic(app)
+    >>> @app.task(cache_duration=60)
+    ... def double(n):
+    ...     print("it runs")
+    ...     return 2 * n
+    >>> double.apply((21,)).get(), double.apply((21,)).get()
+    it runs
+    (42, 42)
+    >>> jobtastic.uninstall(app)
+    """
+
+    def __init__(self, app: Celery | None = None, *, middleware: Iterable[Middleware] = ()) -> None:
+        self._middleware = tuple(middleware)
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Celery) -> None:
+        """Switch the plugin on for *app*; does nothing where it is on.
+
+        :raises OptionError: if a task that *app* already has sets an option wrongly.
+        """
+        self._install(app)
+
+    def uninstall(self, app: Celery) -> None:
+        """Switch the plugin off for *app*, and leave its tasks as they were.
+
+        It stays off, also where the configuration names it, until :meth:`init_app`. Runs under way end
+        without it: what they claimed is free when its lease ends.
+        """
+        installation = registry.unregister(app)
+        if installation is not None:
+            installation.remove()
+        if not registry.installed:
+            receivers.disconnect()
+
+    def annotate(self, task: type[Task]) -> dict[str, Any]:
+        """Called by Celery for a task class that binds, where the configuration names this class."""
+        if task.app not in registry.switched_off:
+            self._install(task.app).annotate(task)
+        return {}
+
+    def annotate_any(self) -> dict[str, Any]:
+        """Called by Celery beside :meth:`annotate`, which did it all."""
+        return {}
+
+    def _install(self, app: Celery) -> Installation:
+        installation = installation_on(app)
+        if installation is None:
+            installation = Installation(app, self._middleware)
+            registry.register(app, installation)
+            receivers.connect()
+            installation.sweep()
+        return installation
+
+
+def forget(task: Task, *args: Any, **kwargs: Any) -> bool:
+    """Drop the stored result of calling *task* with these arguments; the next such call runs again.
+
+    :returns: whether there was one. A run in progress goes on, and its result is stored.
+    :raises JobtasticError: if *task* has no options of ours, or its app has not the plugin.
+    """
+    installation = installation_on(task.app)
+    policy = installation.policy_of(type(task)) if installation is not None else None
+    if installation is None or policy is None:
+        raise JobtasticError(f"task {task.name!r} shares nothing: it has none of our options")
+    return installation.store.forget(policy.keys.key(task, args, kwargs))

@@ -1,0 +1,109 @@
+"""From Celery's signals to the hooks: module-level functions that walk the middleware, and no more.
+
+Celery sends its signals for all apps and tasks of a process; whatever is not a task with our options, on
+an app where the plugin is installed, is let pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from celery import Task, signals
+
+from .calls import HEADER, Run, attach_run, run_of, stamp_of
+from .methods import current_call
+from .registry import installation_on
+
+__all__ = ["connect", "disconnect"]
+
+
+def before_task_publish(sender: str, headers: dict[str, Any], **_: Any) -> None:
+    """Let the call of our ``apply_async`` that this message is for claim its key, and stamp it.
+
+    A message from elsewhere, as ``send_task``, has none: the signal does not tell which app it is of. The
+    worker makes its key.
+    """
+    call = current_call.get()
+    if call is None or call.task.name != sender or call.id is not None or headers.get("id") is None:
+        return
+    call.id, call.eta = headers["id"], headers.get("eta")
+    call.stamp["id"] = call.id
+    installation = installation_on(call.task.app)
+    if installation is not None:
+        installation.walk("before_publish", call)
+        headers[HEADER] = call.stamp
+
+
+def task_prerun(task: Task, task_id: str, args: Any, kwargs: Any, **_: Any) -> None:
+    """Let the middleware decide what becomes of the run."""
+    installation = installation_on(task.app)
+    policy = installation.policy_of(type(task)) if installation is not None else None
+    if installation is None or policy is None:
+        return
+    request = task.request
+    run = Run(task, policy, task_id, args, kwargs, request, stamp_of(request, task_id))
+    attach_run(run)
+    installation.walk("before_run", run)
+
+
+def task_postrun(task: Task, retval: Any = None, state: str | None = None, **_: Any) -> None:
+    """Tell the middleware how the run ended."""
+    run = run_of(task.request)
+    installation = installation_on(task.app)
+    if run is not None and installation is not None:
+        installation.walk_back("after_run", run, state, retval)
+
+
+def task_failure(sender: Task, task_id: str, args: Any = None, kwargs: Any = None, **_: Any) -> None:
+    """A failure in the body is followed by postrun; any other was seen by the worker's main process."""
+    request = sender.request
+    run = run_of(request)
+    if run is None or run.id != task_id:
+        _lost(sender, task_id, args, kwargs, request)
+
+
+def task_revoked(sender: Task, request: Any, **_: Any) -> None:
+    """Revoked or expired, queued or running."""
+    _lost(sender, request.id, request.args, request.kwargs, request)
+
+
+def worker_init(sender: Any, **_: Any) -> None:
+    """Look at tasks that came after everything else, before the worker prepares to run them."""
+    installation = installation_on(sender.app)
+    if installation is not None:
+        installation.sweep()
+
+
+def _lost(task: Task, task_id: str, args: Any, kwargs: Any, request: Any) -> None:
+    installation = installation_on(task.app)
+    policy = installation.policy_of(type(task)) if installation is not None else None
+    if installation is not None and policy is not None:
+        run = Run(task, policy, task_id, args, kwargs, stamp=stamp_of(request, task_id))
+        installation.walk_back("run_lost", run)
+
+
+_RECEIVERS: tuple[tuple[Any, Callable[..., None]], ...] = (
+    (signals.before_task_publish, before_task_publish),
+    (signals.task_prerun, task_prerun),
+    (signals.task_postrun, task_postrun),
+    (signals.task_failure, task_failure),
+    (signals.task_revoked, task_revoked),
+    (signals.worker_init, worker_init),
+)
+
+
+def connect() -> None:
+    """Connect all receivers; doing it twice is doing it once."""
+    for signal, receiver in _RECEIVERS:
+        signal.connect(receiver, weak=False, dispatch_uid=_uid(receiver))
+
+
+def disconnect() -> None:
+    """Disconnect them."""
+    for signal, receiver in _RECEIVERS:
+        signal.disconnect(receiver, dispatch_uid=_uid(receiver))
+
+
+def _uid(receiver: Callable[..., None]) -> str:
+    return f"{__name__}.{receiver.__name__}"

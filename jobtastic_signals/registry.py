@@ -1,0 +1,41 @@
+"""Which apps have the plugin: it is kept on the app itself, so it goes when the app goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from celery import Celery
+
+if TYPE_CHECKING:
+    from .installation import Installation
+
+__all__ = ["installation_on"]
+
+_ATTRIBUTE = "_jobtastic"
+
+#: Apps with the plugin, and apps where it was switched off, whatever their configuration says.
+installed: WeakSet[Celery] = WeakSet()
+switched_off: WeakSet[Celery] = WeakSet()
+
+
+def installation_on(app: Celery) -> Installation | None:
+    """The plugin on *app*; ``None`` where it is not switched on."""
+    return getattr(app, _ATTRIBUTE, None)
+
+
+def register(app: Celery, installation: Installation) -> None:
+    """Let *installation* be found on *app*."""
+    setattr(app, _ATTRIBUTE, installation)
+    installed.add(app)
+    switched_off.discard(app)
+
+
+def unregister(app: Celery) -> Installation | None:
+    """Let nothing be found on *app* any more; what was."""
+    installation = installation_on(app)
+    if installation is not None:
+        delattr(app, _ATTRIBUTE)
+    installed.discard(app)
+    switched_off.add(app)
+    return installation

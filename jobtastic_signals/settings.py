@@ -1,0 +1,88 @@
+"""The ``jobtastic_...`` settings in the Celery configuration.
+
+``jobtastic_store``
+    URL of the store, ``disk://`` by default: a folder of the user's cache directory, one for each pair
+    of broker and result backend.
+``jobtastic_store_options``
+    A dict of keyword arguments of the store, as ``{"size_limit": 2**28}``.
+``jobtastic_namespace``
+    Text that separates deployments which share a store; another one is an empty cache.
+
+Django's ``CELERY_`` namespace works as for Celery's own: ``CELERY_JOBTASTIC_STORE``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import platformdirs
+from celery import Celery
+
+from .errors import SettingError
+from .stores import check_url
+from .stores.guard import check_namespace
+
+__all__ = ["Settings"]
+
+_PREFIX = "jobtastic_"
+_PASSWORDS = re.compile(r"//[^/@\s]*@")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one app, checked."""
+
+    store: str
+    store_options: Mapping[str, Any]
+    namespace: str
+
+    @classmethod
+    def read(cls, app: Celery) -> Settings:
+        """Read *app*'s configuration.
+
+        :raises SettingError: for a wrong or unknown setting, by its name and what is accepted.
+        """
+        given = {key: value for key, value in dict(app.conf).items() if str(key).startswith(_PREFIX)}
+        for key in given:
+            if key not in _SETTINGS:
+                meant = difflib.get_close_matches(key, _SETTINGS, n=1, cutoff=0.0)[0]
+                raise SettingError(f"unknown setting {key}={given[key]!r}; did you mean {meant!r}?")
+        for key, (accepts, check) in _SETTINGS.items():
+            if key in given:
+                try:
+                    check(given[key])
+                except (TypeError, ValueError) as error:
+                    raise SettingError(f"setting {key}={given[key]!r} is not accepted: {accepts}") from error
+        store = given.get("jobtastic_store", "disk://")
+        if urlsplit(store).scheme == "disk" and not urlsplit(store).path:
+            store = store.replace("disk://", "disk://" + quote(_default_folder(app)), 1)
+        return cls(store, given.get("jobtastic_store_options", {}), given.get("jobtastic_namespace", ""))
+
+
+def _is_mapping(value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError("not a dict")
+
+
+_SETTINGS = {
+    "jobtastic_store": ("it takes the URL of a store, as disk:///var/cache/proj", check_url),
+    "jobtastic_store_options": ("it takes a dict of the store's keyword arguments", _is_mapping),
+    "jobtastic_namespace": ("it takes a text of letters, digits and . _ -", check_namespace),
+}
+
+
+def _default_folder(app: Celery) -> str:
+    """One folder for each deployment of this user.
+
+    Two projects, or staging and production, may have tasks of the same name on one host; they do not have
+    the same broker and the same result backend. Passwords stay out of it.
+    """
+    places = f"{app.conf.broker_url}\n{app.conf.result_backend}"
+    name = hashlib.blake2b(_PASSWORDS.sub("//", places).encode(), digest_size=8).hexdigest()
+    return f"{platformdirs.user_cache_dir('jobtastic-signals', appauthor=False)}/{name}"

@@ -1,0 +1,140 @@
+"""A store that fails costs the sharing, never the task: one warning, one event, and a circuit breaker."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from .. import events
+from ..errors import SettingError
+from .base import Claim, Result, Store
+
+__all__ = ["GuardedStore"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Seconds for which a store that failed is left alone; then one call tries it again.
+RETRY_AFTER = 5.0
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9._-]*")
+
+
+class GuardedStore:
+    """What the rest of the package talks to: a store's operations, that never raise.
+
+    Where the store cannot answer they say what leads to a run without sharing: :meth:`lookup` finds
+    nothing, :meth:`admit` answers ``None``, the others ``False``. After a failure the store is left alone
+    for :data:`RETRY_AFTER` seconds, so that a dead store costs one timeout and not one for each call.
+
+    :param open_store: makes the store on first use; what it raises is a failure like any other.
+    :param url: what to call the store in warnings and events.
+    :param namespace: a text that separates deployments on one store.
+    """
+
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        url: str,
+        *,
+        namespace: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.url = url
+        self._open = open_store
+        self._store: Store | None = None
+        self._scope = f"{namespace}/" if namespace else ""
+        self._clock = clock
+        # Held while the store is down. Never waited for, so a child may be forked at any time.
+        self._outage = threading.Lock()
+        self._retry_at = 0.0
+
+    @property
+    def identity(self) -> str | None:
+        return self._guarded(lambda store: store.identity, None)
+
+    def lookup(self, key: str) -> Result | Claim | None:
+        return self._guarded(lambda store: store.lookup(self._scope + key), None)
+
+    def admit(
+        self, key: str, owner: str, lease: float, *, waited_for: str | None = None, stale: str | None = None
+    ) -> Result | Claim | None:
+        return self._guarded(
+            lambda store: store.admit(self._scope + key, owner, lease, waited_for=waited_for, stale=stale),
+            None,
+        )
+
+    def settle(
+        self, key: str, owner: str, payload: bytes, ttl: float | None, *, handover: float = 0.0
+    ) -> bool:
+        return self._guarded(
+            lambda store: store.settle(self._scope + key, owner, payload, ttl, handover=handover), False
+        )
+
+    def release(self, key: str, owner: str, *, unless_waited: bool = False) -> bool:
+        return self._guarded(
+            lambda store: store.release(self._scope + key, owner, unless_waited=unless_waited), False
+        )
+
+    def forget(self, key: str) -> bool:
+        return self._guarded(lambda store: store.forget(self._scope + key), False)
+
+    def close(self) -> None:
+        if self._store is not None:
+            self._guarded(lambda store: store.close(), None)
+
+    def _guarded(self, ask: Callable[[Store], T], otherwise: T) -> T:
+        if not self._may_try():
+            return otherwise
+        try:
+            if self._store is None:
+                self._store = self._open()
+            answer = ask(self._store)
+        except SettingError:
+            raise
+        except Exception as error:
+            self._fail(error)
+            return otherwise
+        if self._outage.locked():
+            self._recover()
+        return answer
+
+    def _may_try(self) -> bool:
+        if not self._outage.locked():
+            return True
+        now = self._clock()
+        if now < self._retry_at:
+            return False
+        # This caller is the one that tries; the others go on without the store until it is back.
+        self._retry_at = now + RETRY_AFTER
+        return True
+
+    def _fail(self, error: Exception) -> None:
+        self._retry_at = self._clock() + RETRY_AFTER
+        if self._outage.acquire(blocking=False):
+            logger.warning(
+                "the store %s failed (%s: %s); tasks run, but share nothing until it works again",
+                self.url,
+                type(error).__name__,
+                error,
+            )
+            events.emit(events.store_unavailable, self.url, error=error)
+
+    def _recover(self) -> None:
+        with suppress(RuntimeError):  # Another thread was first.
+            self._outage.release()
+            logger.info("the store %s works again", self.url)
+            events.emit(events.store_recovered, self.url)
+
+
+def check_namespace(namespace: str) -> str:
+    """*namespace* itself, if it can stand before a key without being taken for part of it."""
+    if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
+        raise ValueError("letters, digits and . _ - only")
+    return namespace

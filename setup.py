@@ -1,0 +1,57 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = next(
+    line.split('"')[1]
+    for line in (HERE / "jobtastic_signals" / "__init__.py").read_text().splitlines()
+    if line.startswith("__version__")
+)
+
+REDIS = ["celery[redis]>=5.4,<5.8"]
+MEMCACHED = ["pymemcache>=4"]
+DJANGO = ["django>=4.2"]
+FLASK = ["flask>=3"]
+ASGI = ["starlette>=0.37"]
+DEMO = ["rich>=13"]
+TESTING = ["hypothesis>=6.100", "pytest>=8"]
+
+setup(
+    name="jobtastic-signals",
+    version=VERSION,
+    description="Cached results and herd avoidance for any existing Celery task, without a base class",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=find_packages(include=["jobtastic_signals", "jobtastic_signals.*"]),
+    package_data={"jobtastic_signals": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "celery>=5.4,<5.8",
+        "blinker>=1.8",
+        "diskcache>=5.6",
+        "platformdirs>=4",
+        "psutil>=5.9",
+    ],
+    extras_require={
+        "redis": REDIS,
+        "memcached": MEMCACHED,
+        "django": DJANGO,
+        "flask": FLASK,
+        "asgi": ASGI,
+        "demo": DEMO,
+        "testing": TESTING,
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Framework :: Celery",
+        "Intended Audience :: Developers",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: System :: Distributed Computing",
+        "Typing :: Typed",
+    ],
+)
