@@ -1,0 +1,127 @@
+"""Real brokers for tests: started on free loopback ports, stopped by their pid."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import kombu
+import pytest
+
+RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_until(condition, *, timeout: float = 20.0, what: str = "the condition", every: float = 0.02):
+    """The first true value of *condition*; the test fails if there is none within *timeout* seconds."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} did not come true within {timeout} s")
+        time.sleep(every)
+    return value
+
+
+def need(program: str) -> str:
+    """The path of *program*; without it tests are skipped on a laptop and fail in CI."""
+    found = shutil.which(program)
+    if found is None:
+        message = f"{program} is not installed"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    return found
+
+
+@contextmanager
+def running(
+    command: list[str], log: Path, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen]:
+    """*command* in a process group of its own, which is gone in the end."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen, timeout: float = 15.0) -> None:
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        with kombu.Connection(url, connect_timeout=2) as connection:
+            connection.connect()
+    except (OSError, kombu.exceptions.OperationalError):
+        return False
+    return True
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """A Redis that keeps nothing; its URL without a database."""
+    port = free_port()
+    command = [
+        need("redis-server"),
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+    ]
+    with running(command, folder / "redis.log"):
+        url = f"redis://127.0.0.1:{port}"
+        wait_until(lambda: answers(f"{url}/0"), what="Redis answering")
+        yield url
+
+
+@contextmanager
+def rabbitmq_server(folder: Path) -> Iterator[str]:
+    """A RabbitMQ node of its own, with its own port mapper; its URL."""
+    port, mapper = free_port(), free_port()
+    env = {
+        "HOME": str(folder),
+        "ERL_EPMD_PORT": str(mapper),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODENAME": f"test{port}@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_DIST_PORT": str(free_port()),
+        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1",
+    }
+    need(RABBITMQ)
+    log = folder / "rabbitmq.log"
+    with running([need("epmd"), "-port", str(mapper)], log, env), running([RABBITMQ], log, env):
+        url = f"amqp://guest:guest@127.0.0.1:{port}//"
+        wait_until(lambda: answers(url), timeout=60, what="RabbitMQ answering")
+        yield url
