@@ -1,0 +1,44 @@
+"""The command line of the demo."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--without-plugin",
+    is_flag=True,
+    help="Leave jobtastic-signals switched off, to see what Celery does by itself. Ends with status 1.",
+)
+def main(without_plugin: bool) -> None:
+    """Show jobtastic-signals at work on a real Celery worker, in about ten seconds.
+
+    Four scenes: a double click, a question that was asked before, equal jobs in one batch, and a worker
+    process that is killed. Each says what it measured, and whether that is what was promised.
+
+    Needs no server. Everything is in a temporary folder and is removed at the end.
+
+    Ends with status 0 if all was as promised, 1 if something was not, 2 if the demo cannot run here.
+    """
+    if os.name == "nt":
+        _refuse("The demo kills a process with SIGKILL, so it needs Linux or macOS.")
+    try:
+        from .run import perform
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "rich":
+            raise
+        _refuse("The demo needs the package rich: pip install 'jobtastic-signals[demo]'")
+    sys.exit(perform(plugin=not without_plugin))
+
+
+def _refuse(reason: str) -> None:
+    click.echo(reason, err=True)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m jobtastic_signals.demo")

@@ -1,0 +1,119 @@
+"""The course of the demo, from no folder to no folder."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from types import ModuleType
+
+from .interrupts import ending_on_signals
+from .outcomes import Outcome, Scene, TookTooLongError, duration
+from .show import Show
+from .stage import Stage, open_stage
+from .worker import Worker, WorkerError, running_worker
+
+__all__ = ["perform"]
+
+TITLE = "jobtastic-signals on a real Celery worker"
+
+PROLOGUE = (
+    'Celery does slow work for a program. The program calls a task, as in report.delay("May"), a worker '
+    "process runs it, and the caller picks up the result later. Celery runs every call: also the second "
+    "click on a button, and also what was worked out a minute ago.",
+    "jobtastic-signals is a plugin that lets identical calls share one run. Here is the program of this "
+    "demo:",
+)
+
+OPTIONS = (
+    "herd_avoidance_timeout says: while a report is being made, identical calls wait for it, for up to 300 "
+    "seconds. cache_duration says: once it is made, identical calls get it, for an hour."
+)
+
+WITHOUT_PLUGIN = (
+    "This time the plugin is left out (--without-plugin), so here is what Celery does by itself. Crosses "
+    "are to be expected."
+)
+
+WITH_PLUGIN = (
+    "This was Celery without the plugin; run the demo without --without-plugin to see the difference."
+)
+
+YOUR_TURN = "In a project of yours: pip install jobtastic-signals, that one line, and options on tasks."
+
+
+def perform(*, plugin: bool) -> int:
+    """Show everything; the exit status."""
+    start = time.monotonic()
+    show = Show()
+    try:
+        with ending_on_signals(), open_stage(plugin=plugin) as stage:
+            failed = _play(show, stage, plugin)
+    except KeyboardInterrupt:
+        show.say("Interrupted. The worker has been stopped, and its folder removed.")
+        return 130
+    took = duration(time.monotonic() - start)
+    show.say(f"The worker has been stopped, and its folder removed. All of it took {took}.")
+    if failed:
+        show.say(f"Not as promised: {', '.join(failed)}.", style="bold red")
+        if not plugin:
+            show.say(WITH_PLUGIN)
+        return 1
+    show.say("Everything happened as promised.", style="bold green")
+    show.say(YOUR_TURN)
+    return 0
+
+
+def _play(show: Show, stage: Stage, plugin: bool) -> Sequence[str]:
+    """Start a worker and show all scenes on it; the titles of those that did not go as promised."""
+    # Not before: the tasks read what open_stage() has put into the environment.
+    from . import tasks
+    from .scenes import SCENES, rehearse
+
+    _introduce(show, tasks, plugin)
+    played: dict[Scene, Outcome] = {}
+    with running_worker(stage.folder) as worker:
+        try:
+            _warm_up(show, worker, stage, rehearse)
+            for position, scene in enumerate(SCENES, 1):
+                show.scene(position, scene)
+                with show.waiting("measuring"):
+                    played[scene] = scene.play(stage)
+                show.checks(played[scene].checks)
+        except (TookTooLongError, WorkerError) as error:
+            show.trouble(str(error), worker.last_words())
+        show.summary(played)
+        with show.waiting("stopping the worker"):
+            worker.stop()
+    return [scene.title for scene in SCENES if scene not in played or not played[scene].as_promised]
+
+
+def _introduce(show: Show, program: ModuleType, plugin: bool) -> None:
+    show.headline(TITLE)
+    for paragraph in PROLOGUE:
+        show.say(paragraph)
+    show.code(_body_of(program))
+    show.say(OPTIONS)
+    if not plugin:
+        show.say(WITHOUT_PLUGIN, style="bold")
+
+
+def _body_of(program: ModuleType) -> str:
+    """The source of *program* from its first assignment on, so without docstring and imports."""
+    source = inspect.getsource(program)
+    first = next(node for node in ast.parse(source).body if isinstance(node, ast.Assign))
+    return "\n".join(source.splitlines()[first.lineno - 1 :])
+
+
+def _warm_up(show: Show, worker: Worker, stage: Stage, rehearse: Callable[[], float]) -> None:
+    start = time.monotonic()
+    with show.waiting("starting a worker"):
+        worker.wait_until_ready()
+        ready = time.monotonic() - start
+        took = rehearse()
+    show.say(
+        f"A worker with two processes was ready after {duration(ready)}. No server is needed: messages, "
+        f"results and the plugin's notes are files in {stage.folder}. A first report, to warm up, took "
+        f"{duration(took)}."
+    )

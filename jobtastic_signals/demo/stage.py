@@ -1,0 +1,136 @@
+"""The temporary folder in which all of the demo happens, and what the demo and its worker share there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from .interrupts import uninterrupted
+
+__all__ = ["Run", "Stage", "note_run", "open_stage", "settings", "take_a_second", "wants_plugin"]
+
+#: The environment variables by which the worker learns of its stage.
+FOLDER, PLUGIN = "JOBTASTIC_DEMO_FOLDER", "JOBTASTIC_DEMO_PLUGIN"
+
+#: Seconds after which a run that the demo holds up goes on by itself.
+LONGEST_HOLD = 30.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the body of a task: what it ran for, and in which process."""
+
+    month: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The folder, seen by either side."""
+
+    folder: Path
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal"
+
+    @property
+    def hold(self) -> Path:
+        return self.folder / "hold"
+
+    def runs(self, month: str) -> list[Run]:
+        """The runs for *month* up to now, as the bodies themselves noted them, oldest first."""
+        if not self.journal.exists():
+            return []
+        # Each line is one short write, so none is seen by halves.
+        noted = [Run(**json.loads(line)) for line in self.journal.read_text().splitlines()]
+        return [run for run in noted if run.month == month]
+
+    @contextmanager
+    def holding_up(self) -> Iterator[None]:
+        """Let no run end for as long as this lasts, so that what is done meanwhile is done in its midst."""
+        self.hold.touch()
+        try:
+            yield
+        finally:
+            self.hold.unlink()
+
+
+@contextmanager
+def open_stage(*, plugin: bool) -> Iterator[Stage]:
+    """A stage for this process and its children, and nothing left of it afterwards.
+
+    The demo's tasks read the environment that is set here when they are imported.
+    """
+    # Celery prefers these to what an app says, and a demo must not reach anybody's real broker.
+    for name in [name for name in os.environ if name.startswith("CELERY_")]:
+        del os.environ[name]
+    with ExitStack() as afterwards:
+        with uninterrupted():
+            stage = Stage(Path(tempfile.mkdtemp(prefix="jobtastic-demo-")))
+            afterwards.callback(uninterrupted()(shutil.rmtree), stage.folder)
+        for name in ("messages", "results"):
+            (stage.folder / name).mkdir()
+        os.environ[FOLDER], os.environ[PLUGIN] = str(stage.folder), "on" if plugin else "off"
+        yield stage
+
+
+def settings() -> dict[str, Any]:
+    """The Celery configuration of the demo; empty where no stage is open, as for who only reads along."""
+    if FOLDER not in os.environ:
+        return {}
+    folder = os.environ[FOLDER]
+    return {
+        "broker_url": "localhost",
+        "broker_transport": "jobtastic_signals.demo.broker:Transport",
+        "broker_transport_options": {
+            "data_folder_in": f"{folder}/messages",
+            "data_folder_out": f"{folder}/messages",
+            "control_folder": f"{folder}/control",
+            "polling_interval": 0.01,
+        },
+        "result_backend": f"file://{folder}/results",
+        "jobtastic_store": f"disk://{quote(folder)}/store",
+        # Celery looks every second whether a batch is complete, and waits for ten until it says that a
+        # process was killed: good for production, long for somebody who watches.
+        "result_chord_retry_interval": 0.1,
+        "worker_lost_wait": 0.5,
+        # One worker needs no remote control, whose files have the trouble that broker.py tells of.
+        "worker_enable_remote_control": False,
+    }
+
+
+def wants_plugin() -> bool:
+    """False for ``--without-plugin``."""
+    return os.environ.get(PLUGIN) != "off"
+
+
+def note_run(month: str) -> None:
+    """Called by a body: write down that it runs."""
+    line = json.dumps({"month": month, "pid": os.getpid()}) + "\n"
+    journal = os.open(_stage().journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(journal, line.encode())
+    finally:
+        os.close(journal)
+
+
+def take_a_second() -> None:
+    """Called by a body: be slow. Where the demo holds runs up, so that it can kill one, be slower."""
+    time.sleep(1)
+    patience = time.monotonic() + LONGEST_HOLD
+    while _stage().hold.exists() and time.monotonic() < patience:
+        time.sleep(0.01)
+
+
+def _stage() -> Stage:
+    return Stage(Path(os.environ[FOLDER]))

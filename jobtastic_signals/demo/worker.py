@@ -1,0 +1,123 @@
+"""A real Celery worker in processes of its own, started and stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from .interrupts import uninterrupted
+
+__all__ = ["Worker", "WorkerError", "running_worker", "wait_for"]
+
+#: Seconds that the worker may take to get ready, to end when asked to, and to end when killed.
+TO_START, TO_END, TO_DIE = 60.0, 8.0, 5.0
+
+_COMMAND = (
+    *(sys.executable, "-m", "celery", "-A", "jobtastic_signals.demo.tasks", "worker"),
+    *("--pool=prefork", "--concurrency=2", "--loglevel=INFO"),
+    *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+)
+
+
+class WorkerError(Exception):
+    """The worker did not start, or is gone."""
+
+
+class Worker:
+    """The worker's main process, and the group of all its processes.
+
+    It is a group of its own so that Ctrl-C reaches only the demo, which then stops the worker, and so that
+    no process of the worker can be missed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "worker.log"
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                _COMMAND,
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": _import_path(), "TMPDIR": str(folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def wait_until_ready(self) -> None:
+        """Wait until it takes tasks.
+
+        :raises WorkerError: if it ended, or took longer than :data:`TO_START` seconds.
+        """
+        ready = wait_for(lambda: not self.is_alive or " ready." in self.last_words(), TO_START)
+        if not self.is_alive:
+            raise WorkerError(f"the worker ended with status {self._process.returncode} before it was ready")
+        if not ready:
+            raise WorkerError(f"the worker was not ready after {TO_START:.0f} seconds")
+
+    def stop(self) -> None:
+        """Ask it to end, and kill it if it does not."""
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(TO_END)
+        self.kill()
+
+    @uninterrupted()
+    def kill(self) -> None:
+        """Kill whatever is left of it.
+
+        That is quick, as it has to be: tox kills the demo half a second after Ctrl-C.
+        """
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        wait_for(lambda: not _has_processes(self._process.pid), TO_DIE)
+
+    def last_words(self, lines: int = 25) -> str:
+        """The end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+@contextmanager
+def running_worker(folder: Path) -> Iterator[Worker]:
+    """A worker that starts; nothing of it is left afterwards, whatever happens."""
+    with ExitStack() as afterwards:
+        with uninterrupted():
+            worker = Worker(folder)
+            afterwards.callback(worker.kill)
+        yield worker
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait until *condition* holds; whether it did within *seconds*."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _has_processes(group: int) -> bool:
+    """Whether a process group has any that are more than a name until their parent takes notice."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
+
+
+def _import_path() -> str:
+    """Let the worker find what this process finds, wherever each was started."""
+    return os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
