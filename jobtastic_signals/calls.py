@@ -104,6 +104,7 @@ class Run:
 
     @property
     def is_eager(self) -> bool:
+        """Whether its caller runs it, by ``apply()`` or with ``task_always_eager``."""
         return self.request is not None and bool(self.request.is_eager)
 
 

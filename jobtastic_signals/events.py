@@ -8,9 +8,10 @@ Connect to any of them::
     def count(task, **info):
         hits.labels(task.name).inc()
 
-The sender is the task, except where a signal's documentation says otherwise. All carry ``key``, and
-``task_id`` where a task id is involved. A receiver that raises is logged and harms nothing; receivers
-are called in no particular order, in the process and thread where the thing happened.
+The sender is the task, except where a signal's documentation says otherwise. To hear of one task alone,
+look at ``task.name``: what ``@app.task`` gives is a proxy of the task, and nothing is sent by that. All
+carry ``key``, and ``task_id`` where a task id is involved. A receiver that raises is logged and harms
+nothing; receivers are called in no particular order, in the process and thread where the thing happened.
 """
 
 from __future__ import annotations

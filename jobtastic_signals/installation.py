@@ -13,6 +13,7 @@ from celery.app.annotations import prepare, resolve_all
 from celery.result import AsyncResult
 from kombu.utils.functional import maybe_evaluate
 
+from . import registry
 from .calls import Call, Run, TaskPolicy
 from .errors import JobtasticError
 from .keys import CACHE_PREFIX, SIGNIFICANT_KWARGS, KeyRecipe
@@ -65,6 +66,10 @@ class Installation:
             return self._policies[task]
         except KeyError:
             return self._attach(task)
+
+    def knows(self, task: type[Task]) -> bool:
+        """Whether *task* is here, and has options of ours."""
+        return self._policies.get(task) is not None
 
     def annotate(self, task: type[Task]) -> dict[str, Any]:
         """Called by Celery for each task class that binds.
@@ -122,8 +127,10 @@ class Installation:
 
     def remove(self) -> None:
         """Undo what was done to the app and to its tasks."""
+        others = [registry.installation_on(app) for app in registry.installed if app is not self.app]
         for task, policy in self._policies.items():
-            if policy is not None:
+            # A task class can be registered with several apps.
+            if policy is not None and not any(other is not None and other.knows(task) for other in others):
                 remove_methods(task)
         del self.app.annotations
         self.app.on_after_finalize.disconnect(dispatch_uid=_AFTER_FINALIZE)

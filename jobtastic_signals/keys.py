@@ -105,8 +105,8 @@ class KeyRecipe:
         :raises TypeError: if the task does not take such arguments.
         :raises UnkeyableError: for an argument that has no canonical form.
         """
-        arguments = self._bind(args or (), kwargs or {})
         serializer = task.serializer or task.app.conf.task_serializer
+        arguments = self._bind(*_without_models(task, args or (), kwargs or {}, serializer))
         digest = hashlib.blake2b(digest_size=20)
         for name, to_str in self._parts(arguments):
             digest.update(_sized(b"n", name.encode()))
@@ -126,15 +126,20 @@ class KeyRecipe:
         if self._catch_all is None:
             return bound.arguments
         arguments = dict(bound.arguments)
-        # Names caught by **kwargs can be significant like any other. None of them can clash with a
-        # parameter but a positional-only one, which then keeps its name.
-        return {**arguments.pop(self._catch_all), **arguments}
+        caught = arguments.pop(self._catch_all)
+        # Names caught by **kwargs can be significant like any other. Those that clash with a parameter, as
+        # with a positional-only one, stay together under the name of the catch-all.
+        clashing = {name: caught.pop(name) for name in (*arguments, self._catch_all) if name in caught}
+        return {**arguments, **caught, **({self._catch_all: clashing} if clashing else {})}
 
     def _check_names(self, task: type[Task]) -> None:
-        if self._significant is None or self._catch_all is not None:
-            return
-        for name, _ in self._significant:
-            if name not in self._signature.parameters:
+        for name, _ in self._significant or ():
+            if name == self._catch_all:
+                raise OptionError(
+                    f"task {name_of(task)!r}: significant_kwargs names {name!r}, which catches all other "
+                    "keywords; it takes the names of those that matter"
+                )
+            if name not in self._signature.parameters and self._catch_all is None:
                 raise OptionError(
                     f"task {name_of(task)!r}: significant_kwargs names {name!r}, which is no argument of "
                     f"the task; it takes {', '.join(self._signature.parameters) or 'none'}"
@@ -142,10 +147,9 @@ class KeyRecipe:
 
 
 def _signature_of(task: type[Task]) -> inspect.Signature:
-    signature = inspect.signature(task.run)
-    if isinstance(inspect.getattr_static(task, "run"), staticmethod):
-        return signature
-    return signature.replace(parameters=list(signature.parameters.values())[1:])
+    run = inspect.getattr_static(task, "run")
+    # As an instance has it, so without ``self``, and whatever kind of method it is.
+    return inspect.signature(run.__get__(object(), task) if hasattr(run, "__get__") else run)
 
 
 def _catch_all_of(signature: inspect.Signature) -> str | None:
@@ -153,6 +157,12 @@ def _catch_all_of(signature: inspect.Signature) -> str | None:
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             return parameter.name
     return None
+
+
+def _without_models(task: Task, args: Any, kwargs: Any, serializer: str) -> tuple[Any, Any]:
+    """The arguments with pydantic models dumped, as Celery from 5.7 on does with those of a caller."""
+    dump = getattr(task, "_dump_pydantic_arguments", None)
+    return (args, kwargs) if dump is None or serializer == "pickle" else dump(args, kwargs)
 
 
 def as_delivered(value: Any, serializer: str) -> Any:
@@ -199,7 +209,9 @@ def _encode_argument(task: Task, name: str, value: Any, to_str: ToStr | None) ->
 
 
 def encode(value: Any) -> bytes:
-    """The canonical bytes of *value*: equal for equal values of one type, different for all others.
+    """The canonical bytes of *value*: the same for the same value, different for any other.
+
+    What Python calls equal can be two values here: ``1`` and ``True``, ``0.0`` and ``-0.0``.
 
     :raises TypeError: for a type without a canonical form, and for nesting beyond :data:`MAX_DEPTH`.
 

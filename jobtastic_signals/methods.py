@@ -70,7 +70,8 @@ def _apply_async(cls: type[Task]) -> ApplyAsync:
             "shadow": shadow,
         }
         go_on = _next(cls, self, apply_async, "apply_async")
-        return _publish(self, go_on, args, kwargs, {**named, **options})
+        given = {name: value for name, value in named.items() if value is not None}
+        return _publish(self, go_on, args, kwargs, {**given, **options})
 
     apply_async.__doc__ = Task.apply_async.__doc__
     return apply_async

@@ -51,7 +51,8 @@ class Jobtastic:
     def init_app(self, app: Celery) -> None:
         """Switch the plugin on for *app*; does nothing where it is on.
 
-        :raises OptionError: if a task that *app* already has sets an option wrongly.
+        :raises OptionError: if a task that *app* already has sets an option wrongly; it stays off then.
+        :raises JobtasticError: if it is on without the middleware of this one.
         """
         self._install(app)
 
@@ -67,23 +68,38 @@ class Jobtastic:
         if not registry.installed:
             receivers.disconnect()
 
-    def annotate(self, task: type[Task]) -> dict[str, Any]:
+    def annotate(self, task: type[Task]) -> dict[str, Any] | None:
         """Called by Celery for a task class that binds, where the configuration names this class."""
-        if task.app not in registry.switched_off:
-            self._install(task.app).annotate(task)
+        app = task.app
+        if app in registry.switched_off:
+            return None
+        looked_through = app.annotations
+        self._install(app).annotate(task)
+        # Celery goes through it once more for this task, in search of an ``annotate_any``.
+        looked_through[:] = app.annotations
         return {}
 
-    def annotate_any(self) -> dict[str, Any]:
-        """Called by Celery beside :meth:`annotate`, which did it all."""
-        return {}
+    def annotate_any(self) -> None:
+        """Called by Celery where the user's annotations before us answered for a task."""
 
     def _install(self, app: Celery) -> Installation:
         installation = installation_on(app)
-        if installation is None:
-            installation = Installation(app, self._middleware)
-            registry.register(app, installation)
-            receivers.connect()
+        if installation is not None:
+            if not set(self._middleware) <= set(installation.middleware):
+                raise JobtasticError(
+                    f"{app!r} has the plugin already, so {self._middleware!r} would not be used; give the "
+                    "middleware where the plugin is switched on first"
+                )
+            return installation
+        installation = Installation(app, self._middleware)
+        registry.register(app, installation)
+        receivers.connect()
+        try:
             installation.sweep()
+        except JobtasticError:
+            self.uninstall(app)
+            registry.switched_off.discard(app)
+            raise
         return installation
 
 
@@ -94,7 +110,8 @@ def forget(task: Task, *args: Any, **kwargs: Any) -> bool:
     :raises JobtasticError: if *task* has no options of ours, or its app has not the plugin.
     """
     installation = installation_on(task.app)
-    policy = installation.policy_of(type(task)) if installation is not None else None
+    # Not type(task): what ``@app.task`` gives is a proxy of the task.
+    policy = installation.policy_of(task.__class__) if installation is not None else None
     if installation is None or policy is None:
         raise JobtasticError(f"task {task.name!r} shares nothing: it has none of our options")
     return installation.store.forget(policy.keys.key(task, args, kwargs))

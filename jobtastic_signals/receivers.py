@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Task, signals
 
+from . import registry
 from .calls import HEADER, Run, attach_run, run_of, stamp_of
 from .methods import current_call
 from .registry import installation_on
@@ -26,6 +27,7 @@ def before_task_publish(sender: str, headers: dict[str, Any], **_: Any) -> None:
     """
     call = current_call.get()
     if call is None or call.task.name != sender or call.id is not None or headers.get("id") is None:
+        _look_at(sender)
         return
     call.id, call.eta = headers["id"], headers.get("eta")
     call.stamp["id"] = call.id
@@ -73,6 +75,15 @@ def worker_init(sender: Any, **_: Any) -> None:
     installation = installation_on(sender.app)
     if installation is not None:
         installation.sweep()
+
+
+def _look_at(name: str) -> None:
+    """Find the options of a task that bound unseen; from the next call on it is shared here too."""
+    for app in list(registry.installed):
+        task = app._tasks.get(name)
+        installation = installation_on(app)
+        if task is not None and installation is not None:
+            installation.policy_of(type(task))
 
 
 def _lost(task: Task, task_id: str, args: Any, kwargs: Any, request: Any) -> None:

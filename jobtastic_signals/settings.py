@@ -19,7 +19,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import platformdirs
 from celery import Celery
@@ -48,11 +48,15 @@ class Settings:
 
         :raises SettingError: for a wrong or unknown setting, by its name and what is accepted.
         """
-        given = {key: value for key, value in dict(app.conf).items() if str(key).startswith(_PREFIX)}
-        for key in given:
-            if key not in _SETTINGS:
-                meant = difflib.get_close_matches(key, _SETTINGS, n=1, cutoff=0.0)[0]
-                raise SettingError(f"unknown setting {key}={given[key]!r}; did you mean {meant!r}?")
+        keys = [str(key) for key in app.conf]
+        # In Django's settings ours stand beside its own, and as CELERY_JOBTASTIC_STORE.
+        namespace = app.conf.prefix or ""
+        names = [key.removeprefix(namespace).lower() for key in keys if key.startswith(namespace)]
+        given = {name: app.conf[name] for name in names if name.startswith(_PREFIX)}
+        for name in given:
+            if name not in _SETTINGS:
+                meant = difflib.get_close_matches(name, _SETTINGS, n=1, cutoff=0.0)[0]
+                raise SettingError(f"unknown setting {name}={given[name]!r}; did you mean {meant!r}?")
         for key, (accepts, check) in _SETTINGS.items():
             if key in given:
                 try:
@@ -60,7 +64,7 @@ class Settings:
                 except (TypeError, ValueError) as error:
                     raise SettingError(f"setting {key}={given[key]!r} is not accepted: {accepts}") from error
         store = given.get("jobtastic_store", "disk://")
-        if urlsplit(store).scheme == "disk" and not urlsplit(store).path:
+        if store.partition("?")[0] == "disk://":
             store = store.replace("disk://", "disk://" + quote(_default_folder(app)), 1)
         return cls(store, given.get("jobtastic_store_options", {}), given.get("jobtastic_namespace", ""))
 

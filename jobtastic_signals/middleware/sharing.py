@@ -107,15 +107,15 @@ class Sharing(Middleware):
         elif isinstance(entry, Claim) and entry.owner == run.id:
             run.claimed = True
             self._tell_claimed(run.task, run.key, entry)
-        elif isinstance(entry, Claim) and not run.is_eager:
+        elif isinstance(entry, Claim):
             self._wait(run, run.key, entry.owner)
 
     def after_run(self, run: Run, state: str | None, value: Any) -> None:
-        if run.key is None or run.verdict is not None:
+        if run.key is None:
             return
-        if state == states.SUCCESS:
+        if state == states.SUCCESS and run.verdict is None:
             self._succeed(run, run.key, value)
-        elif run.claimed and not (state == states.RETRY and self._goes_on(run)):
+        elif run.claimed and not (state == states.RETRY and run.resent_key == run.key):
             self._release(run.task, run.key, run.id)
 
     def run_lost(self, run: Run) -> None:
@@ -161,7 +161,8 @@ class Sharing(Middleware):
     def _decide(self, run: Run, key: str) -> Result | Claim | None:
         timeout = run.policy["herd_avoidance_timeout"]
         ignores = run.request is not None and bool(run.request.ignore_result)
-        if timeout is None or _silent(run.task, ignores):
+        # An eager run does not claim: nobody else could read its result by the id that they would be given.
+        if timeout is None or run.is_eager or _silent(run.task, ignores):
             entry = self._store.lookup(key)
             return entry if isinstance(entry, Result) else None
         return self._admit(run, key, run.id, timeout, run.stamp.get("waiting_for"))
@@ -180,7 +181,8 @@ class Sharing(Middleware):
         entry = self._store.admit(key, owner, lease, waited_for=waited_for, stale=stale)
         if not isinstance(entry, Claim) or entry.owner in (owner, kin):
             return entry
-        if not _ended(subject, entry, waited_for):
+        meta = backends.meta_of(subject.task, entry.owner)
+        if not _has_ended(subject, meta, waited=entry.owner == waited_for):
             return entry
         return self._store.admit(key, owner, lease, stale=entry.owner)
 
@@ -219,10 +221,6 @@ class Sharing(Middleware):
         ttl = None if duration == 0 else max(duration, 0.0)
         if self._store.settle(key, run.id, payload, ttl, handover=timeout or 0.0):
             events.emit(events.result_stored, run.task, key=key, task_id=run.id, size=len(payload))
-
-    def _goes_on(self, run: Run) -> bool:
-        # An eager retry is not published: Celery runs it next, under the same id.
-        return run.is_eager or run.resent_key == run.key
 
     def _release(self, task: Task, key: str, owner: str) -> None:
         if self._store.release(key, owner):
@@ -266,12 +264,6 @@ def _avoids_herds(call: Call) -> bool:
 def _silent(task: Task, ignore_result: bool) -> bool:
     """Whether this one run leaves no result where others would look for it, so it cannot stand for them."""
     return ignore_result and not task.ignore_result
-
-
-def _ended(subject: Call | Run, claim: Claim, waited_for: str | None) -> bool:
-    if isinstance(subject, Run) and subject.is_eager:
-        return False  # It is not told to wait, and Celery objects to reading results in eager mode.
-    return _has_ended(subject, backends.meta_of(subject.task, claim.owner), claim.owner == waited_for)
 
 
 def _has_ended(subject: Call | Run, meta: backends.Meta | None, waited: bool = False) -> bool:

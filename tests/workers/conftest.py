@@ -96,7 +96,7 @@ def filesystem(folder: Path) -> dict[str, Any]:
         (folder / name).mkdir()
     return {
         "broker_url": "filesystem://localhost",
-        "broker_transport": "tests.workers.filesystem:Transport",
+        "broker_transport": "jobtastic_signals.demo.broker:Transport",
         "broker_transport_options": {
             "data_folder_in": str(folder / "queue"),
             "data_folder_out": str(folder / "queue"),

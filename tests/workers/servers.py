@@ -48,13 +48,15 @@ def running(
     command: list[str], log: Path, env: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen]:
     """*command* in a process group of its own, which is gone in the end."""
+    # Celery would prefer such variables to what an app says.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CELERY_")}
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **(env or {})},
+            env={**inherited, **(env or {})},
             start_new_session=True,
         )
     try:
