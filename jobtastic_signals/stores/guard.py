@@ -30,8 +30,9 @@ class GuardedStore:
     """What the rest of the package talks to: a store's operations, that never raise.
 
     Where the store cannot answer they say what leads to a run without sharing: :meth:`lookup` finds
-    nothing, :meth:`admit` answers ``None``, the others ``False``. After a failure the store is left alone
-    for :data:`RETRY_AFTER` seconds, so that a dead store costs one timeout and not one for each call.
+    nothing, :meth:`admit` answers ``None``, the others ``False``. After a failure the store is closed, and
+    left alone for :data:`RETRY_AFTER` seconds, so that a dead store costs one timeout and not one for each
+    call. One that failed to write has recovered when it writes again: a full disk can still be read.
 
     :param open_store: makes the store on first use; what it raises is a failure like any other.
     :param url: what to call the store in warnings and events.
@@ -49,18 +50,20 @@ class GuardedStore:
         self.url = url
         self._open = open_store
         self._store: Store | None = None
+        self._made: list[Store] = []
         self._scope = f"{namespace}/" if namespace else ""
         self._clock = clock
         # Held while the store is down. Never waited for, so a child may be forked at any time.
         self._outage = threading.Lock()
         self._retry_at = 0.0
+        self._cannot_write = False
 
     @property
     def identity(self) -> str | None:
-        return self._guarded(lambda store: store.identity, None)
+        return self._guarded(lambda store: store.identity, None, writes=False)
 
     def lookup(self, key: str) -> Result | Claim | None:
-        return self._guarded(lambda store: store.lookup(self._scope + key), None)
+        return self._guarded(lambda store: store.lookup(self._scope + key), None, writes=False)
 
     def admit(
         self, key: str, owner: str, lease: float, *, waited_for: str | None = None, stale: str | None = None
@@ -87,22 +90,25 @@ class GuardedStore:
 
     def close(self) -> None:
         if self._store is not None:
-            self._guarded(lambda store: store.close(), None)
+            with suppress(Exception):
+                self._store.close()
 
-    def _guarded(self, ask: Callable[[Store], T], otherwise: T) -> T:
+    def _guarded(self, ask: Callable[[Store], T], otherwise: T, *, writes: bool = True) -> T:
         if not self._may_try():
             return otherwise
         try:
             if self._store is None:
-                self._store = self._open()
+                # Where two threads open it at once, both go on with the first.
+                self._made.append(self._open())
+                self._store = self._made[0]
             answer = ask(self._store)
         except SettingError:
             raise
         except Exception as error:
-            self._fail(error)
+            self._fail(error, writes)
             return otherwise
         if self._outage.locked():
-            self._recover()
+            self._answered(writes)
         return answer
 
     def _may_try(self) -> bool:
@@ -115,9 +121,11 @@ class GuardedStore:
         self._retry_at = now + RETRY_AFTER
         return True
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception, writes: bool) -> None:
         self._retry_at = self._clock() + RETRY_AFTER
+        self.close()
         if self._outage.acquire(blocking=False):
+            self._cannot_write = writes
             logger.warning(
                 "the store %s failed (%s: %s); tasks run, but share nothing until it works again",
                 self.url,
@@ -126,7 +134,10 @@ class GuardedStore:
             )
             events.emit(events.store_unavailable, self.url, error=error)
 
-    def _recover(self) -> None:
+    def _answered(self, writes: bool) -> None:
+        if self._cannot_write and not writes:
+            self._retry_at = self._clock()  # The next caller may be the one that writes.
+            return
         with suppress(RuntimeError):  # Another thread was first.
             self._outage.release()
             logger.info("the store %s works again", self.url)

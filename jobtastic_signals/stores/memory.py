@@ -36,8 +36,7 @@ class MemoryStore(Store):
         self._claims: dict[str, Claim] = {}
         self._results: dict[str, Result] = {}
         self._identity = uuid.uuid4().hex
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
+        self._locks: dict[int, threading.Lock] = {}
 
     @property
     def identity(self) -> str:
@@ -111,7 +110,5 @@ class MemoryStore(Store):
         return claim if claim is not None and now < claim.expires else None
 
     def _exclusively(self) -> threading.Lock:
-        # A child forked while another thread held the lock would wait for that thread for ever.
-        if self._pid != os.getpid():
-            self._pid, self._lock = os.getpid(), threading.Lock()
-        return self._lock
+        # One for each process: a child forked while another thread held the lock would wait for ever.
+        return self._locks.setdefault(os.getpid(), threading.Lock())
