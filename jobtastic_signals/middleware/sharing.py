@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Task, states
 from celery.exceptions import Ignore
 from celery.result import AsyncResult
+from celery.utils.time import maybe_iso8601
 
 from .. import backends, events
 from ..calls import Call, Run, Served, current_run
@@ -299,8 +300,9 @@ def _key_of(run: Run) -> str | None:
 def _seconds_until(eta: str | None) -> float:
     if eta is None:
         return 0.0
-    due = datetime.datetime.fromisoformat(eta)
-    return max((due - datetime.datetime.now(due.tzinfo)).total_seconds(), 0.0)
+    due = maybe_iso8601(eta)
+    left: datetime.timedelta = due - datetime.datetime.now(due.tzinfo)
+    return max(left.total_seconds(), 0.0)
 
 
 def _send_again(run: Run, countdown: float) -> None:
