@@ -137,6 +137,7 @@ def forked_in_the_middle(open_paused):
         child = context.Process(target=_admit_in_a_thread, args=(store, answers))
         child.start()
         child.join(TIMEOUT)
+        child.kill()  # One that hangs would keep pytest from ending.
         assert child.exitcode == 0
     finally:
         clock.go_on.set()
