@@ -49,10 +49,12 @@ class Settings:
         :raises SettingError: for a wrong or unknown setting, by its name and what is accepted.
         """
         keys = [str(key) for key in app.conf]
-        # In Django's settings ours stand beside its own, and as CELERY_JOBTASTIC_STORE.
-        namespace = app.conf.prefix or ""
-        names = [key.removeprefix(namespace).lower() for key in keys if key.startswith(namespace)]
-        given = {name: app.conf[name] for name in names if name.startswith(_PREFIX)}
+        names = {key for key in keys if key.startswith(_PREFIX)}
+        if app.conf.prefix:
+            # In Django's settings ours stand as CELERY_JOBTASTIC_STORE.
+            namespaced = app.conf.prefix + _PREFIX.upper()
+            names |= {_PREFIX + key[len(namespaced) :].lower() for key in keys if key.startswith(namespaced)}
+        given = {name: app.conf[name] for name in names}
         for name in given:
             if name not in _SETTINGS:
                 meant = difflib.get_close_matches(name, _SETTINGS, n=1, cutoff=0.0)[0]

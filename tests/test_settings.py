@@ -83,6 +83,19 @@ def test_settings_work_in_djangos_namespace():
     assert Settings.read(app) == Settings("memory://", {}, "r1")
 
 
+def test_a_setting_made_on_the_app_counts_beside_djangos_namespace():
+    app = Celery("proj", set_as_current=False)
+    app.config_from_object(SimpleNamespace(CELERY_TASK_ACKS_LATE=True), namespace="CELERY")
+    app.conf.jobtastic_store = "memory://"
+    assert Settings.read(app).store == "memory://"
+
+
+def test_a_setting_in_capitals_without_a_namespace_is_no_key_error():
+    app = Celery("proj", set_as_current=False)
+    app.config_from_object(SimpleNamespace(JOBTASTIC_STORE="memory://"))
+    Settings.read(app)
+
+
 def test_a_misspelt_setting_in_djangos_namespace_is_told_of():
     app = Celery("proj", set_as_current=False)
     app.config_from_object(SimpleNamespace(CELERY_JOBTASTIC_STROE="memory://"), namespace="CELERY")

@@ -253,7 +253,9 @@ class DiskStore(Store):
         # Opening writes, and diskcache would wait a minute for that, whatever the timeout.
         database = self.folder / cache / DBNAME
         if database.exists():
-            with closing(sqlite3.connect(database, self._timeout, isolation_level=None)) as connection:
+            with closing(
+                sqlite3.connect(database, timeout=self._timeout, isolation_level=None)
+            ) as connection:
                 try:
                     connection.execute("BEGIN IMMEDIATE")
                 except sqlite3.OperationalError as error:

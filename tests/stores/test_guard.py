@@ -282,31 +282,29 @@ def test_threads_that_fail_at_once_warn_once(store, clock, caplog, told):
     assert told == [DOWN]
 
 
-def test_threads_that_recover_at_once_tell_it_once(told):
-    meet, down = threading.Barrier(8, timeout=60), True
-
-    class Meeting(MemoryStore):
-        def lookup(self, key):
-            if down:
-                raise OSError("gone")
-            meet.wait()
-
-    guarded = GuardedStore(Meeting, "memory://unsteady", clock=_Passing())
+def test_threads_that_recover_at_once_tell_it_once(guarded, store, told):
+    store.error = OSError("gone")
     guarded.lookup("key")
-    down = False
+    store.error = None
+    meet = threading.Barrier(8, timeout=60)
+
+    class Seen:
+        """All see the outage before any of them ends it."""
+
+        outage = guarded._outage
+
+        def locked(self):
+            seen = self.outage.locked()
+            meet.wait()
+            return seen
+
+        def release(self):
+            self.outage.release()
+
+    guarded._outage, guarded._may_try = Seen(), lambda: True
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(guarded.lookup, ["key"] * 8)) == [None] * 8
     assert told == [DOWN, UP]
-
-
-class _Passing:
-    """A clock by which the outage is over whenever somebody looks."""
-
-    now = 0.0
-
-    def __call__(self):
-        self.now += 2 * RETRY_AFTER
-        return self.now
 
 
 # What is no outage

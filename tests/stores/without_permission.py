@@ -17,7 +17,9 @@ NOBODY = 65534
 def main(url):
     with tempfile.TemporaryDirectory() as folder:
         warm_up = Project(f"disk://{folder}/store")
-        assert warm_up.publishes(1) and warm_up.shares(2), "imports whatever is imported late"
+        # Imports whatever is imported late.
+        assert warm_up.publishes(1)
+        assert warm_up.shares(2)
         warm_up.close()
     if os.geteuid() == 0:
         os.setgroups([])

@@ -88,8 +88,10 @@ def test_a_message_that_was_put_back_runs_again(project, token):
 
 
 @on("redis-prefork")
-def test_a_callers_that_shared_a_failed_run_all_learn_of_it(project, token):
-    results = [project.ends.delay(token, "exception") for _ in range(3)]
+def test_callers_that_shared_a_failed_run_all_learn_of_it(project, token):
+    first = project.ends.apply_async((token, "exception"), countdown=1)
+    results = [first, *(project.ends.delay(token, "exception") for _ in range(2))]
+    assert {result.id for result in results} == {first.id}
     assert {type(result.get(timeout=TIMEOUT, propagate=False)) for result in results} == {ValueError}
 
 
