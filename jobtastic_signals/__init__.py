@@ -3,8 +3,10 @@
 >>> from celery import Celery
 >>> from jobtastic_signals import Jobtastic
 >>> app = Celery("proj")
->>> Jobtastic(app)  # doctest: +ELLIPSIS
-<jobtastic_signals.plugin.Jobtastic object at ...>
+>>> jobtastic = Jobtastic(app)
+>>> @app.task(herd_avoidance_timeout=60, cache_duration=3600)
+... def report(customer, year=2026): ...
+>>> jobtastic.uninstall(app)
 """
 
 from . import events

@@ -1,13 +1,17 @@
-"""What the README shows is true."""
+"""What the README, the other pages and the docstrings show is true."""
 
 from __future__ import annotations
 
+import doctest
+import pkgutil
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import jobtastic_signals
 
 from .workers.servers import redis_server, running, wait_until
 
@@ -52,6 +56,18 @@ def test_the_first_example_runs_with_a_real_worker(tmp_path: Path, monkeypatch: 
 
 def test_the_commands_for_a_fresh_machine_stand_there():
     assert "pip install tox && tox -e demo\npip install tox && tox\n" in README
+
+
+def modules() -> list[str]:
+    """All modules of the package but those that do something when they are imported."""
+    found = pkgutil.walk_packages(jobtastic_signals.__path__, "jobtastic_signals.")
+    names = ["jobtastic_signals", *(module.name for module in found)]
+    return [name for name in names if not name.endswith((".__main__", ".demo.tasks"))]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_the_examples_in_docstrings_run(name: str):
+    assert doctest.testmod(pkgutil.resolve_name(name)).failed == 0
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
