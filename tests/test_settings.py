@@ -173,12 +173,14 @@ def test_a_wrong_setting_is_raised_by_each_call_of_a_task(new_app, settings):
             app.tasks["double"].delay(1)
 
 
-@pytest.mark.parametrize("option", ["sise_limit", "nosuch"])
+@pytest.mark.parametrize(
+    ("option", "value"), [("sise_limit", 3), ("nosuch", 3), ("size_limit", "abc"), ("timeout", -1)]
+)
 @pytest.mark.parametrize("place", ["query", "options"])
-def test_an_option_that_the_store_does_not_take_is_named(new_app, tmp_path, option, place):
-    url, options = f"disk://{tmp_path}/store", {option: 3}
+def test_an_option_that_the_store_does_not_take_is_named(new_app, tmp_path, option, value, place):
+    url, options = f"disk://{tmp_path}/store", {option: value}
     if place == "query":
-        url, options = f"{url}?{option}=3", {}
+        url, options = f"{url}?{option}={value}", {}
     app = new_app(jobtastic_store=url, jobtastic_store_options=options)
     with pytest.raises(SettingError) as refusal:
         app.tasks["double"].delay(1)

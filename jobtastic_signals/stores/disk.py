@@ -139,6 +139,9 @@ class DiskStore(Store):
 
     def __init__(self, url: str, *, size_limit: int = 2**30, timeout: float = 5.0, **options: Any) -> None:
         super().__init__(url, **options)
+        for name, number in (("size_limit", size_limit), ("timeout", timeout)):
+            if isinstance(number, bool) or not isinstance(number, (int, float)) or number <= 0:
+                raise TypeError(f"{name}={number!r} is not a positive number")
         self.folder = _folder_of(url)
         self._size_limit = size_limit
         self._timeout = timeout
