@@ -15,9 +15,9 @@ from celery import Task
 from celery.result import AsyncResult
 
 from . import backends
-from .calls import Call, Served, run_of
+from .calls import Call, Served, TaskPolicy, run_of
 from .errors import UnkeyableError
-from .registry import installation_on
+from .registry import sharing_of
 
 __all__ = ["add_methods", "current_call", "remove_methods"]
 
@@ -106,10 +106,11 @@ def _next(cls: type[Task], task: Task, method: Any, name: str) -> Any:
 def _publish(
     task: Task, go_on: ApplyAsync, args: Any, kwargs: Any, options: dict[str, Any]
 ) -> AsyncResult[Any]:
-    installation = installation_on(task.app)
-    call = _call_of(task, args, kwargs, options) if installation is not None else None
-    if installation is None or call is None:
+    found = sharing_of(task)
+    call = _call_of(task, found[1], args, kwargs, options) if found is not None else None
+    if found is None or call is None:
         return go_on(args, kwargs, **options)
+    installation = found[0]
     result = installation.answer(call) if call.plain else None
     if result is not None:
         _add_to_trail(task, result, options)
@@ -125,13 +126,11 @@ def _publish(
         current_call.reset(token)
 
 
-def _call_of(task: Task, args: Any, kwargs: Any, options: dict[str, Any]) -> Call | None:
+def _call_of(task: Task, policy: TaskPolicy, args: Any, kwargs: Any, options: dict[str, Any]) -> Call | None:
     """The call, or ``None`` where it is none of ours."""
-    installation = installation_on(task.app)
-    policy = installation.policy_of(type(task)) if installation is not None else None
     outer = current_call.get()
     passed_already = outer is not None and outer.task is task and outer.id is None
-    if policy is None or passed_already or task.app.conf.task_always_eager:
+    if passed_already or task.app.conf.task_always_eager:
         return None
     try:
         key = policy.keys.key(task, args, kwargs)

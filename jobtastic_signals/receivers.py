@@ -14,7 +14,7 @@ from celery import Task, signals
 from . import registry
 from .calls import HEADER, Run, attach_run, run_of, stamp_of
 from .methods import current_call
-from .registry import installation_on
+from .registry import installation_on, sharing_of
 
 __all__ = ["connect", "disconnect"]
 
@@ -39,10 +39,10 @@ def before_task_publish(sender: str, headers: dict[str, Any], **_: Any) -> None:
 
 def task_prerun(task: Task, task_id: str, args: Any, kwargs: Any, **_: Any) -> None:
     """Let the middleware decide what becomes of the run."""
-    installation = installation_on(task.app)
-    policy = installation.policy_of(type(task)) if installation is not None else None
-    if installation is None or policy is None:
+    found = sharing_of(task)
+    if found is None:
         return
+    installation, policy = found
     request = task.request
     run = Run(task, policy, task_id, args, kwargs, request, stamp_of(request, task_id))
     attach_run(run)
@@ -87,9 +87,9 @@ def _look_at(name: str) -> None:
 
 
 def _lost(task: Task, task_id: str, args: Any, kwargs: Any, request: Any) -> None:
-    installation = installation_on(task.app)
-    policy = installation.policy_of(type(task)) if installation is not None else None
-    if installation is not None and policy is not None:
+    found = sharing_of(task)
+    if found is not None:
+        installation, policy = found
         run = Run(task, policy, task_id, args, kwargs, stamp=stamp_of(request, task_id))
         installation.walk_back("run_lost", run)
 

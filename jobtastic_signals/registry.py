@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from celery import Celery
+from celery import Celery, Task
 
 if TYPE_CHECKING:
+    from .calls import TaskPolicy
     from .installation import Installation
 
-__all__ = ["installation_on"]
+__all__ = ["installation_on", "sharing_of"]
 
 _ATTRIBUTE = "_jobtastic"
 
@@ -22,6 +23,14 @@ switched_off: WeakSet[Celery] = WeakSet()
 def installation_on(app: Celery) -> Installation | None:
     """The plugin on *app*; ``None`` where it is not switched on."""
     return getattr(app, _ATTRIBUTE, None)
+
+
+def sharing_of(task: Task) -> tuple[Installation, TaskPolicy] | None:
+    """The plugin on *task*'s app and what the task's options ask for; ``None`` where one is missing."""
+    installation = installation_on(task.app)
+    # Not type(task): what ``@app.task`` gives is a proxy of the task.
+    policy = installation.policy_of(task.__class__) if installation is not None else None
+    return None if installation is None or policy is None else (installation, policy)
 
 
 def register(app: Celery, installation: Installation) -> None:
