@@ -6,18 +6,22 @@ else. The worker learns from the client through the *stamp*, a dict in the messa
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from celery import Task
 
+from .errors import UnkeyableError
 from .keys import KeyRecipe
 
 if TYPE_CHECKING:
     from celery.app.task import Context
 
 __all__ = ["Call", "Run", "Served", "TaskPolicy", "current_run"]
+
+logger = logging.getLogger(__name__)
 
 #: The message header that carries the stamp, and so the attribute of the request.
 HEADER = "jobtastic"
@@ -32,9 +36,28 @@ class TaskPolicy:
 
     options: Mapping[str, Any]
     keys: KeyRecipe
+    _warned_of: set[str | None] = field(default_factory=set, compare=False)
 
     def __getitem__(self, option: str) -> Any:
         return self.options[option]
+
+    def key_of(self, task: Task, args: Any, kwargs: Any, *, required: bool = False) -> str | None:
+        """The key of calling *task* with these arguments; ``None`` if they have none, so it goes unshared.
+
+        :raises UnkeyableError: if an argument has no canonical form, where a key is *required*; where it is
+            not, a warning tells it once for each argument of the task.
+        """
+        try:
+            return self.keys.key(task, args, kwargs)
+        except UnkeyableError as error:
+            if required:
+                raise
+            if error.argument not in self._warned_of:
+                self._warned_of.add(error.argument)
+                logger.warning("%s; such calls go unshared", error)
+        except TypeError:
+            pass  # Not what the task takes: Celery says so, or the body.
+        return None
 
 
 @dataclass

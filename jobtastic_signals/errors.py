@@ -27,7 +27,13 @@ class UnkeyableError(JobtasticError, TypeError):
     """An argument has no canonical form, so the call has no cache key.
 
     Give the argument a ``to_str`` in ``significant_kwargs``, or leave it out there.
+
+    :ivar argument: its name.
     """
+
+    def __init__(self, message: str, *, argument: str | None = None) -> None:
+        super().__init__(message)
+        self.argument = argument
 
 
 class StoreError(JobtasticError):

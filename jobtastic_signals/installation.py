@@ -40,11 +40,22 @@ class Installation:
         self.middleware: tuple[Middleware, ...] = (Sharing(lambda: self.store), *middleware)
         self._policies: dict[type[Task], TaskPolicy | None] = {}
         self._annotations: tuple[Any, list[Any]] = (None, [])
+        self._settings: Settings | None = None
         self._store: GuardedStore | None = None
         self._store_lock = threading.Lock()
         # Celery looks through this list whenever a task class binds, and nobody stands before us in it.
         app.annotations = [self]
         app.on_after_finalize.connect(self._after_finalize, weak=False, dispatch_uid=_AFTER_FINALIZE)
+
+    @property
+    def settings(self) -> Settings:
+        """The app's settings, read when they are first needed.
+
+        :raises SettingError: if they are wrong.
+        """
+        if self._settings is None:
+            self._settings = Settings.read(self.app)
+        return self._settings
 
     @property
     def store(self) -> GuardedStore:
@@ -53,7 +64,7 @@ class Installation:
         :raises SettingError: if the settings are wrong.
         """
         if self._store is None:
-            settings = Settings.read(self.app)
+            settings = self.settings
             with self._store_lock:
                 if self._store is None:
                     opening = partial(open_store, settings.store, **settings.store_options)

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Task
 from celery.result import AsyncResult
 
 from . import backends
 from .calls import Call, Served, TaskPolicy, run_of
-from .errors import UnkeyableError
 from .registry import sharing_of
+
+if TYPE_CHECKING:
+    from .installation import Installation
 
 __all__ = ["add_methods", "current_call", "remove_methods"]
 
@@ -107,7 +109,7 @@ def _publish(
     task: Task, go_on: ApplyAsync, args: Any, kwargs: Any, options: dict[str, Any]
 ) -> AsyncResult[Any]:
     found = sharing_of(task)
-    call = _call_of(task, found[1], args, kwargs, options) if found is not None else None
+    call = _call_of(task, *found, args, kwargs, options) if found is not None else None
     if found is None or call is None:
         return go_on(args, kwargs, **options)
     installation = found[0]
@@ -126,18 +128,22 @@ def _publish(
         current_call.reset(token)
 
 
-def _call_of(task: Task, policy: TaskPolicy, args: Any, kwargs: Any, options: dict[str, Any]) -> Call | None:
+def _call_of(
+    task: Task,
+    installation: Installation,
+    policy: TaskPolicy,
+    args: Any,
+    kwargs: Any,
+    options: dict[str, Any],
+) -> Call | None:
     """The call, or ``None`` where it is none of ours."""
     outer = current_call.get()
     passed_already = outer is not None and outer.task is task and outer.id is None
-    if passed_already or task.app.conf.task_always_eager:
+    if passed_already:
         return None
-    try:
-        key = policy.keys.key(task, args, kwargs)
-    except UnkeyableError:
-        raise
-    except TypeError:
-        return None  # Not what the task takes: Celery says so, here or in the worker.
+    key = policy.key_of(task, args, kwargs, required=installation.settings.key_required)
+    if key is None or task.app.conf.task_always_eager:
+        return None
     ignore_result = options.get("ignore_result")
     ignores = bool(task.ignore_result if ignore_result is None else ignore_result)
     return Call(task, policy, key, plain=not _is_dependent(task, options), ignore_result=ignores)

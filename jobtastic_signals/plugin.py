@@ -11,7 +11,7 @@ from . import receivers, registry
 from .errors import JobtasticError
 from .installation import Installation
 from .middleware import Middleware
-from .registry import installation_on, sharing_of
+from .registry import installation_on, required_sharing_of
 
 __all__ = ["Jobtastic", "forget"]
 
@@ -109,8 +109,5 @@ def forget(task: Task, *args: Any, **kwargs: Any) -> bool:
     :returns: whether there was one. A run in progress goes on, and its result is stored.
     :raises JobtasticError: if *task* has no options of ours, or its app has not the plugin.
     """
-    found = sharing_of(task)
-    if found is None:
-        raise JobtasticError(f"task {task.name!r} shares nothing: it has none of our options")
-    installation, policy = found
+    installation, policy = required_sharing_of(task)
     return installation.store.forget(policy.keys.key(task, args, kwargs))

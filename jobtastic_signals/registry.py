@@ -7,11 +7,13 @@ from weakref import WeakSet
 
 from celery import Celery, Task
 
+from .errors import JobtasticError
+
 if TYPE_CHECKING:
     from .calls import TaskPolicy
     from .installation import Installation
 
-__all__ = ["installation_on", "sharing_of"]
+__all__ = ["installation_on", "required_sharing_of", "sharing_of"]
 
 _ATTRIBUTE = "_jobtastic"
 
@@ -31,6 +33,19 @@ def sharing_of(task: Task) -> tuple[Installation, TaskPolicy] | None:
     # Not type(task): what ``@app.task`` gives is a proxy of the task.
     policy = installation.policy_of(task.__class__) if installation is not None else None
     return None if installation is None or policy is None else (installation, policy)
+
+
+def required_sharing_of(task: Task) -> tuple[Installation, TaskPolicy]:
+    """As :func:`sharing_of`.
+
+    :raises JobtasticError: where one is missing.
+    """
+    found = sharing_of(task)
+    if found is None:
+        raise JobtasticError(
+            f"task {task.name!r} shares nothing: it has none of our options, or its app has not the plugin"
+        )
+    return found
 
 
 def register(app: Celery, installation: Installation) -> None:

@@ -7,6 +7,10 @@
     A dict of keyword arguments of the store, as ``{"size_limit": 2**28}``.
 ``jobtastic_namespace``
     Text that separates deployments which share a store; another one is an empty cache.
+``jobtastic_key_required``
+    Whether a call whose arguments have no canonical form raises
+    :exc:`~jobtastic_signals.errors.UnkeyableError` at the caller, as it does by default, or goes unshared,
+    with one warning.
 
 Django's ``CELERY_`` namespace works as for Celery's own: ``CELERY_JOBTASTIC_STORE``.
 """
@@ -41,6 +45,7 @@ class Settings:
     store: str
     store_options: Mapping[str, Any]
     namespace: str
+    key_required: bool
 
     @classmethod
     def read(cls, app: Celery) -> Settings:
@@ -68,7 +73,12 @@ class Settings:
         store = given.get("jobtastic_store", "disk://")
         if store.partition("?")[0] == "disk://":
             store = store.replace("disk://", "disk://" + quote(_default_folder(app)), 1)
-        return cls(store, given.get("jobtastic_store_options", {}), given.get("jobtastic_namespace", ""))
+        return cls(
+            store,
+            given.get("jobtastic_store_options", {}),
+            given.get("jobtastic_namespace", ""),
+            given.get("jobtastic_key_required", True),
+        )
 
 
 def _is_mapping(value: Any) -> None:
@@ -76,10 +86,16 @@ def _is_mapping(value: Any) -> None:
         raise TypeError("not a dict")
 
 
+def _is_bool(value: Any) -> None:
+    if not isinstance(value, bool):
+        raise TypeError("neither True nor False")
+
+
 _SETTINGS = {
     "jobtastic_store": ("it takes the URL of a store, as disk:///var/cache/proj", check_url),
     "jobtastic_store_options": ("it takes a dict of the store's keyword arguments", _is_mapping),
     "jobtastic_namespace": ("it takes a text of letters, digits and . _ -", check_namespace),
+    "jobtastic_key_required": ("it takes True or False", _is_bool),
 }
 
 

@@ -549,7 +549,7 @@ def test_without_type_checks_wrong_arguments_are_the_workers_to_refuse(new_app):
 def test_an_argument_without_a_key_is_refused_at_the_call(new_app):
     app = new_app(task_serializer="pickle", accept_content=["pickle"])
     double = add_tasks(app, **HERD)
-    with pytest.raises(UnkeyableError, match=r"'proj.double': argument 'n' .*give it a to_str"):
+    with pytest.raises(UnkeyableError, match=r"'proj.double': argument 'n' .*Give it a to_str"):
         double.delay(1j)
     assert published(app) == []
 

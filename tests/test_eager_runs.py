@@ -336,7 +336,7 @@ def test_an_argument_without_a_key_costs_an_eager_run_the_sharing_and_says_so(ne
     app = new_app()
     task = add_task(app, lambda_body(lambda self, n: 1), **BOTH)
     assert task.apply((object(),)).get() == 1
-    assert "runs without sharing" in caplog.text
+    assert "such calls go unshared" in caplog.text
     assert "argument 'n' has no canonical form" in caplog.text
 
 

@@ -20,7 +20,6 @@ from celery.utils.time import maybe_iso8601
 
 from .. import backends, events
 from ..calls import Call, Run, Served, current_run
-from ..errors import UnkeyableError
 from ..options import Option, boolean_free_number
 from ..stores import Claim, Result
 from .base import Middleware
@@ -288,13 +287,7 @@ def _key_of(run: Run) -> str | None:
     stamped = run.stamp.get("key")
     if isinstance(stamped, str):
         return stamped
-    try:
-        return run.policy.keys.key(run.task, run.args, run.kwargs)
-    except UnkeyableError as error:
-        logger.warning("%s[%s] runs without sharing: %s", run.task.name, run.id, error)
-    except TypeError:
-        pass  # The body is about to say the same.
-    return None
+    return run.policy.key_of(run.task, run.args, run.kwargs)
 
 
 def _seconds_until(eta: str | None) -> float:
