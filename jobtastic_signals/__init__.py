@@ -10,7 +10,9 @@
 """
 
 from . import events
+from .canonical import register_type
 from .errors import JobtasticError, OptionError, SettingError, StoreError, UnkeyableError
+from .explanation import explain, explain_difference
 from .middleware import Middleware
 from .plugin import Jobtastic, forget
 from .stores import Claim, Result, Store
@@ -22,6 +24,10 @@ __all__ = [
     "Jobtastic",
     "forget",
     "events",
+    # Cache keys.
+    "explain",
+    "explain_difference",
+    "register_type",
     # Errors.
     "UnkeyableError",
     "JobtasticError",

@@ -71,6 +71,12 @@ class Installation:
                     self._store = GuardedStore(opening, settings.store, namespace=settings.namespace)
         return self._store
 
+    def use_store(self, store: GuardedStore | None) -> GuardedStore | None:
+        """Take *store* from now on, or with ``None`` what the settings say; what was in use."""
+        with self._store_lock:
+            before, self._store = self._store, store
+        return before
+
     def policy_of(self, task: type[Task]) -> TaskPolicy | None:
         """What the options of a task class ask for; ``None`` if it has none."""
         try:

@@ -82,6 +82,7 @@ class Argument(NamedTuple):
     """One argument of a call, as it goes into the key.
 
     :ivar name: of the parameter, or the keyword that ``**kwargs`` caught.
+    :ivar form: the bytes that it adds to the key.
     :ivar given: as the caller wrote it.
     :ivar value: as the worker gets it.
     :ivar to_str: what the option makes text of it with; ``None`` for the canonical encoding.
@@ -90,6 +91,7 @@ class Argument(NamedTuple):
     """
 
     name: str
+    form: bytes
     given: Any = None
     value: Any = None
     to_str: ToStr | None = None
@@ -162,18 +164,19 @@ class KeyRecipe:
         values = self._bound(task, args, kwargs)
         for part in self._parts:
             given = part.value_in(values)
+            form = b"".join(self._form_of(task, part, given, deliver))
             if given is _MISSING:
-                yield Argument(part.name, to_str=part.to_str, is_missing=True)
+                yield Argument(part.name, form, to_str=part.to_str, is_missing=True)
                 continue
             value = self._default_of(task, part.name) if given is _OMITTED else given
-            yield Argument(part.name, value, deliver(value), part.to_str, is_default=given is _OMITTED)
+            yield Argument(part.name, form, value, deliver(value), part.to_str, is_default=given is _OMITTED)
 
     def insignificant(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """What of a call does not count: the arguments that it gives and the key leaves out."""
         given = dict(zip(self._parameters, self._bind(*args, **kwargs), strict=True))
-        if self._catch_all is not None:
+        names = {part.name for part in self._parts}
+        if self._catch_all is not None and self._catch_all not in names:
             given.update(given.pop(self._catch_all))
-        names = {part.name for part in self._parts} | {self._catch_all}
         return {name: value for name, value in given.items() if value is not _OMITTED and name not in names}
 
     def _bound(self, task: Task, args: Any, kwargs: Any) -> tuple[Any, ...]:

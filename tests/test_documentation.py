@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import os
 import pkgutil
 import re
 import subprocess
@@ -52,6 +53,50 @@ def test_the_first_example_runs_with_a_real_worker(tmp_path: Path, monkeypatch: 
             run = subprocess.run([sys.executable, "proj.py"], cwd=tmp_path, capture_output=True, text=True)
         assert run.stdout == "True acme, 2026: all is well\n", run.stderr
         assert log.read_text().count(" succeeded in ") == 1
+
+
+def write_files(page: Path, folder: Path) -> None:
+    """The modules that *page* shows, each named by its first line, and its first example as ``proj.py``."""
+    (folder / "proj.py").write_text(re.search(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[1])
+    for name, code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page.read_text(), re.DOTALL):
+        (folder / name).write_text(code)
+
+
+def in_folder(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with *arguments* in *folder*, with this package and nothing of the user's cache."""
+    environment = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}", "XDG_CACHE_HOME": str(folder / "cache")}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "```pycon" in page.read_text()], ids=lambda page: page.name
+)
+def test_what_a_page_shows_at_the_prompt_is_what_comes(page: Path, tmp_path: Path):
+    write_files(page, tmp_path)
+    sessions = re.findall(r"```pycon\n(.*?)```", page.read_text(), re.DOTALL)
+    (tmp_path / "page.txt").write_text("\n".join(sessions))
+    done = in_folder(tmp_path, "-m", "doctest", "page.txt")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_tests_that_the_readme_shows_pass(tmp_path: Path):
+    write_files(ROOT / "README.md", tmp_path)
+    done = in_folder(tmp_path, "-m", "pytest", "-p", "no:cacheprovider", "test_reports.py")
+    assert "1 passed" in done.stdout, done.stdout
+
+
+def test_the_page_on_testing_shows_what_pytest_says(tmp_path: Path):
+    page = ROOT / "docs" / "testing.md"
+    write_files(page, tmp_path)
+    done = in_folder(tmp_path, "-m", "pytest", "-p", "no:cacheprovider", "-rN", "test_proj.py")
+    assert re.search(r"1 failed, 3 passed", done.stdout), done.stdout
+    shown = re.search(r"```text\n(.*?)```", page.read_text(), re.DOTALL)[1]
+    errors = [line.removeprefix("E       ") for line in done.stdout.splitlines() if line.startswith("E  ")]
+    assert errors == shown.splitlines()
 
 
 def test_the_commands_for_a_fresh_machine_stand_there():

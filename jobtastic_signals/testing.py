@@ -1,0 +1,319 @@
+"""For the tests of those who use us: checks of cache keys by properties, and a store of a test's own.
+
+Property-based tests look for a counterexample among many generated calls, and show the simplest that they
+find (see Hypothesis). Needs ``pip install 'jobtastic-signals[testing]'``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from keyword import iskeyword
+from typing import Any
+
+from celery import Celery, Signature, Task
+from kombu import serialization
+
+try:
+    import hypothesis
+    import pytest
+    from hypothesis import strategies as st
+except ImportError as error:
+    raise ImportError(
+        "jobtastic_signals.testing needs Hypothesis and pytest: pip install 'jobtastic-signals[testing]'"
+    ) from error
+
+from .canonical import encode
+from .delivery import models_dumped, serializer_of
+from .explanation import arguments_of, explain, explain_difference
+from .keys import Argument
+from .plugin import Jobtastic
+from .registry import installation_on, required_sharing_of, switched_off
+from .stores import open_store
+from .stores.guard import GuardedStore
+
+__all__ = [
+    "assert_key_survives_serializer",
+    "assert_keys_distinguish",
+    "calls",
+    "isolated_store",
+    "jobtastic_in_memory",
+]
+
+
+def calls(task: Task, /, **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Signature]:
+    """Signatures of calls of *task*, made from the annotations of its parameters.
+
+    What has a default is left out in some, and what can be given by position or by name is given in both
+    ways. A parameter without an annotation gets plain data: ``None``, numbers, texts, lists and dicts.
+
+    :param arguments: strategies for single parameters, or for keywords that ``**kwargs`` takes.
+    :raises TypeError: for one that the task does not take.
+
+    >>> from celery import Celery
+    >>> app = Celery("proj", broker="memory://")
+    >>> @app.task(name="report")
+    ... def report(customer: str, year: int = 2026): ...
+    >>> strategy = calls(report, year=st.integers(2000, 2030))
+    >>> hypothesis.find(strategy, lambda call: call.kwargs.get("year", 0) > 2020)
+    report(customer='', year=2021)
+    """
+    parameters = inspect.signature(task.run).parameters
+    catches_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    for name in arguments:
+        if name not in parameters and not catches_all:
+            raise TypeError(
+                f"{task.name!r} takes no argument {name!r}, but {', '.join(parameters) or 'none'}"
+            )
+    return _calls(task, {**_strategies_for(task), **arguments})
+
+
+def assert_keys_distinguish(
+    task: Task,
+    strategy: st.SearchStrategy[Signature] | None = None,
+    *,
+    settings: hypothesis.settings | None = None,
+) -> None:
+    """Assert that no ``to_str`` of *task* makes one text of two values that differ.
+
+    Calls that differ in such values alone would share one result. A ``to_str`` that merges on purpose, as
+    ``str.lower``, needs a *strategy* whose values it is to tell apart.
+
+    :param strategy: makes signatures of *task*; :func:`calls` of it by default.
+    :param settings: Hypothesis's, in place of those of the profile.
+    :raises AssertionError: with two calls that share, and why.
+    :raises TypeError: for values without a canonical form and without an ``__eq__`` that could tell.
+    :raises JobtasticError: if *task* has no options of ours, or its app has not the plugin.
+    """
+    __tracebackhide__ = True
+    required_sharing_of(task)
+    # Kept from one example to the next: among a thousand calls a pair is found that ten do not have.
+    seen: dict[tuple[str, bytes], tuple[Signature, Argument]] = {}
+
+    def check(drawn: list[Signature]) -> None:
+        for call in drawn:
+            args, kwargs = arguments_of(task, call)
+            for argument in explain(task, *args, **kwargs).arguments:
+                if argument.to_str is not None and not argument.is_missing:
+                    other, others = seen.setdefault((argument.name, argument.form), (call, argument))
+                    if not _are_same(task, argument, others):
+                        difference = explain_difference(task, other, _with_argument(task, other, argument))
+                        raise _CounterexampleError(
+                            f"a to_str of {task.name!r} merges what differs:\n{difference}"
+                        )
+
+    calls_of_task = calls(task) if strategy is None else strategy
+    _search(check, st.lists(calls_of_task, min_size=5, max_size=20), settings)
+
+
+def assert_key_survives_serializer(
+    task: Task,
+    strategy: st.SearchStrategy[Signature] | None = None,
+    *,
+    settings: hypothesis.settings | None = None,
+) -> None:
+    """Assert that a worker, which gets its arguments out of a message, makes the key that the caller makes.
+
+    A ``to_str`` can break it: one that prints an object's identity or hash, or what a set's order or the
+    type of a list tells.
+
+    :param strategy: makes signatures of *task*; :func:`calls` of it by default.
+    :param settings: Hypothesis's, in place of those of the profile.
+    :raises AssertionError: with a call whose key does not survive, or that the serializer cannot carry.
+    """
+    __tracebackhide__ = True
+    required_sharing_of(task)
+
+    def check(call: Signature) -> None:
+        args, kwargs = arguments_of(task, call)
+        caller = explain(task, *args, **kwargs)
+        args, kwargs = _delivered(task, args, kwargs)
+        worker = explain(task, *args, **kwargs)
+        if caller.key != worker.key:
+            raise _CounterexampleError(
+                f"the key of {call!r} does not survive {serializer_of(task)}. In the caller\n{caller}\n"
+                f"and in the worker\n{worker}"
+            )
+
+    _search(check, calls(task) if strategy is None else strategy, settings)
+
+
+@contextmanager
+def isolated_store(app: Celery) -> Iterator[None]:
+    """While it lasts, *app* shares through a store in memory that is its own, and empty at first.
+
+    The plugin is switched on for that time where it is off.
+
+    >>> app = Celery("proj", broker="memory://", backend="cache+memory://")
+    >>> @app.task(name="double", cache_duration=60)
+    ... def double(n):
+    ...     print("it runs")
+    ...     return 2 * n
+    >>> with isolated_store(app):
+    ...     double.apply((21,)).get(), double.apply((21,)).get()
+    it runs
+    (42, 42)
+    """
+    jobtastic = Jobtastic()
+    was_on = installation_on(app) is not None
+    jobtastic.init_app(app)
+    installation = installation_on(app)
+    assert installation is not None
+    url = "memory://"
+    others = installation.use_store(GuardedStore(partial(open_store, url), url))
+    try:
+        yield
+    finally:
+        own = installation.use_store(others)
+        if own is not None:
+            own.close()
+        if not was_on:
+            jobtastic.uninstall(app)
+            # Where the configuration names the plugin, the next task that binds switches it on.
+            switched_off.discard(app)
+
+
+@pytest.fixture
+def jobtastic_in_memory() -> Iterator[Callable[[Celery], None]]:
+    """A function that gives an app an :func:`isolated_store` until the test ends.
+
+    Name this module in your ``conftest.py``: ``pytest_plugins = ["jobtastic_signals.testing"]``.
+    """
+    with ExitStack() as stack:
+        yield lambda app: stack.enter_context(isolated_store(app))
+
+
+class _CounterexampleError(AssertionError):
+    """What is wrong with a call, in full: there is nothing that Hypothesis could add."""
+
+
+def _search(
+    check: Callable[[Any], None], strategy: st.SearchStrategy[Any], settings: hypothesis.settings | None
+) -> None:
+    __tracebackhide__ = True
+    deadline_free = hypothesis.settings(settings, deadline=None, report_multiple_bugs=False)
+    try:
+        deadline_free(hypothesis.given(strategy)(check))()
+    except _CounterexampleError as found:
+        raise AssertionError(str(found)) from None
+
+
+# Half of what is drawn is from few values that look alike, so that among many calls there are such as a
+# careless to_str makes the same.
+_FEW = {
+    str: st.text("aA1 ", max_size=5) | st.sampled_from(["None", "True", "1", "1.0", "[]"]),
+    int: st.sampled_from([0, 1, -1, 2, 10, 11]),
+}
+_TEXTS, _INTEGERS = _FEW[str] | st.text(), _FEW[int] | st.integers()
+
+_PLAIN = st.recursive(
+    st.none() | st.booleans() | _INTEGERS | st.floats() | _TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
+    max_leaves=5,
+)
+
+_NAMES = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=5).filter(
+    lambda name: not iskeyword(name)
+)
+
+
+def _strategies_for(task: Task) -> dict[str, st.SearchStrategy[Any]]:
+    """A strategy for each parameter of *task*, or, where one catches many, for each of those."""
+    try:
+        hints = typing.get_type_hints(task.run, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        hints = {}  # Such as a name that is imported for type checkers alone.
+    return {name: _from_hint(hints.get(name, Any)) for name in inspect.signature(task.run).parameters}
+
+
+def _from_hint(hint: Any) -> st.SearchStrategy[Any]:
+    if hint in (Any, object):
+        return _PLAIN
+    if hint in _FEW:
+        return _TEXTS if hint is str else _INTEGERS
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return st.one_of([_from_hint(each) for each in inner])
+    if origin in (list, set, frozenset) and len(inner) == 1:
+        return _lists(inner[0], unique=origin is not list).map(origin)
+    if origin is tuple and inner[1:] == (...,):
+        return _lists(inner[0]).map(tuple)
+    if origin is dict and len(inner) == 2:
+        return st.dictionaries(_from_hint(inner[0]), _from_hint(inner[1]), max_size=4)
+    return st.from_type(hint)
+
+
+def _lists(hint: Any, *, unique: bool = False) -> st.SearchStrategy[list[Any]]:
+    some = st.lists(_from_hint(hint), max_size=5, unique=unique)
+    return st.lists(_FEW[hint], max_size=3, unique=unique) | some if hint in _FEW else some
+
+
+@st.composite
+def _calls(draw: st.DrawFn, task: Task, strategies: Mapping[str, st.SearchStrategy[Any]]) -> Signature:
+    parameters = inspect.signature(task.run).parameters
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    by_position = True
+    for name, parameter in parameters.items():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            args += draw(st.lists(strategies[name], max_size=2)) if by_position else []
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            caught = st.dictionaries(
+                _NAMES.filter(lambda each: each not in parameters), strategies[name], max_size=2
+            )
+            kwargs.update(draw(caught))
+            extra = [each for each in strategies if each not in parameters and draw(st.booleans())]
+            kwargs.update({each: draw(strategies[each]) for each in extra})
+        elif parameter.default is not parameter.empty and draw(st.booleans()):
+            by_position = False
+        elif parameter.kind is parameter.POSITIONAL_ONLY:
+            args += [draw(strategies[name])] if by_position else []
+        elif parameter.kind is parameter.KEYWORD_ONLY or not by_position or draw(st.booleans()):
+            kwargs[name] = draw(strategies[name])
+            by_position = False
+        else:
+            args.append(draw(strategies[name]))
+    return task.s(*args, **kwargs)
+
+
+def _delivered(task: Task, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """The arguments as a worker of *task* gets them."""
+    serializer = serializer_of(task)
+    try:
+        body = serialization.dumps(models_dumped(task, args, kwargs), serializer)
+        content_type, encoding, data = body
+        args, kwargs = serialization.loads(data, content_type, encoding, accept={content_type})
+    except Exception as error:
+        raise _CounterexampleError(
+            f"{serializer} cannot carry {task.s(*args, **kwargs)!r}, so publishing it fails: {error}"
+        ) from None
+    return args, kwargs
+
+
+def _are_same(task: Task, one: Argument, other: Argument) -> bool:
+    try:
+        return encode(one.value) == encode(other.value)
+    except TypeError:
+        pass
+    if "__eq__" not in {name for cls in type(one.value).__mro__[:-1] for name in vars(cls)}:
+        raise TypeError(
+            f"whether two values of argument {one.name!r} of {task.name!r} are the same cannot be told: "
+            f"{type(one.value).__qualname__} has no __eq__, nor was it told to register_type"
+        )
+    return bool(one.value == other.value)
+
+
+def _with_argument(task: Task, call: Signature, argument: Argument) -> Signature:
+    """*call* with *argument* in place of its own."""
+    args, kwargs = arguments_of(task, call)
+    bound = inspect.signature(task.run).bind(*args, **kwargs)
+    if argument.name in bound.signature.parameters:
+        bound.arguments[argument.name] = argument.given
+    else:
+        catch_all = next(reversed(bound.signature.parameters))
+        bound.arguments[catch_all] = {**bound.arguments.get(catch_all, {}), argument.name: argument.given}
+    return task.s(*bound.args, **bound.kwargs)
