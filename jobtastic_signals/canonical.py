@@ -233,6 +233,10 @@ def _mapping(value: Mapping[Any, Any], out: list[bytes], depth: int) -> None:
 
 
 def _instance(value: Any, out: list[bytes], depth: int) -> None:
+    stand_in = _STAND_INS.get((type(value).__module__, type(value).__name__))
+    if stand_in is not None:
+        stand_in(value, out, depth)
+        return
     tag, content = _content_of(value)
     out.append(tag)
     _str(_name_of(type(value)), out)
@@ -350,4 +354,10 @@ _WRITERS: Mapping[type, _Writer] = {
     set: _set,
     frozenset: _set,
     dict: _mapping,
+}
+
+#: Classes that stand for Python's own while a test has frozen the time.
+_STAND_INS: Mapping[tuple[str, str], _Writer] = {
+    ("freezegun.api", "FakeDate"): _date,
+    ("freezegun.api", "FakeDatetime"): _datetime,
 }

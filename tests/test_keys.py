@@ -322,6 +322,17 @@ def test_pickle_keeps_apart_what_it_delivers_apart():
     assert key({1, 2}) == key({2, 1}) != key([1, 2])
 
 
+@pytest.mark.parametrize("serializer", SERIALIZERS)
+def test_a_test_that_freezes_the_time_makes_the_keys_of_that_time(serializer):
+    freezegun = pytest.importorskip("freezegun")
+    key = keys_of(one, serializer=serializer)
+    today = datetime.datetime(2026, 1, 2, tzinfo=UTC)
+    with freezegun.freeze_time(today):
+        frozen = datetime.datetime.now(UTC)
+        assert type(frozen) is not type(today)
+        assert key([frozen, frozen.date()]) == key([today, today.date()])
+
+
 def test_what_cannot_be_delivered_is_left_as_it_is():
     value = {"x": {1, 2}}
     assert delivery_by("json")(value) is value
