@@ -20,8 +20,10 @@ import decimal
 import enum
 import math
 import pathlib
+import reprlib
 import struct
 import sys
+import typing
 import uuid
 import zoneinfo
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -74,7 +76,8 @@ def register_type(cls: type, content: Callable[[Any], Any]) -> None:
     >>> encode(Customer(5)) == encode(Customer(5)) != encode(Customer(6))
     True
     """
-    if not isinstance(cls, type):
+    # Python 3.10 takes list[int] for a class.
+    if not isinstance(cls, type) or typing.get_origin(cls) is not None:
         raise TypeError(f"register_type takes a class, and not {cls!r}")
     if not callable(content):
         raise TypeError(f"register_type takes a function of an instance of {cls.__name__}, not {content!r}")
@@ -88,7 +91,7 @@ def chunks_of(value: Any, *, name: str = "value") -> list[bytes]:
     chunks: list[bytes] = []
     try:
         _write(value, chunks, 0)
-    except (TypeError, RecursionError):
+    except TypeError:
         raise TypeError(_refusal(value, name)) from None
     return chunks
 
@@ -249,15 +252,15 @@ def _content_of(value: Any) -> tuple[bytes, Any]:
     for base in cls.__mro__:
         if base in _REGISTERED:
             return b"R", _registered_content(value, base)
-    if isinstance(value, enum.Enum):
+    if issubclass(cls, enum.Enum):
         # Pythons differ in how they name what flags make together.
-        return b"E", value.value if isinstance(value, enum.Flag) else value.name
+        return b"E", value.value if issubclass(cls, enum.Flag) else value.name
     if "__dataclass_fields__" in vars(cls):
         return b"C", _attributes(value, [field.name for field in dataclasses.fields(value)])
-    if isinstance(value, tuple) and hasattr(cls, "_fields"):
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
         return b"C", dict(zip(cls._fields, value, strict=True))
     pydantic = sys.modules.get("pydantic")
-    if pydantic is not None and isinstance(value, pydantic.BaseModel) and hasattr(cls, "model_fields"):
+    if pydantic is not None and issubclass(cls, pydantic.BaseModel) and hasattr(cls, "model_fields"):
         beside = {name: getattr(value, name) for name in ("__pydantic_extra__", "__pydantic_private__")}
         fields = _attributes(value, cls.model_fields)
         return b"C", {**fields, **{name: content for name, content in beside.items() if content}}
@@ -304,8 +307,6 @@ def _obstacle(value: Any, depth: int) -> str | None:
         _write(value, [], depth)
     except TypeError as error:
         return str(error)
-    except RecursionError:
-        return _TOO_DEEP
     return None
 
 
@@ -316,7 +317,7 @@ def _parts(value: Any, place: str) -> Iterator[tuple[str, Any]]:
         yield from ((f"{place}[{index}]", item) for index, item in enumerate(value))
     elif kind is dict:
         yield from ((f"a key of {place}", key) for key in value)
-        yield from ((f"{place}[{key!r}]", item) for key, item in value.items())
+        yield from ((f"{place}[{reprlib.repr(key)}]", item) for key, item in value.items())
     elif kind in (set, frozenset):
         yield from ((f"an item of {place}", item) for item in value)
     elif kind not in _WRITERS:

@@ -144,13 +144,24 @@ class KeyRecipe:
         chunks: list[bytes] = []
         for part in self._parts:
             chunks.append(part.label)
-            chunks += self._form_of(task, part, part.value_in(values), deliver)
+            try:
+                chunks += self._form_of(task, part, part.value_in(values), deliver)
+            except RecursionError:
+                reason = f"{part.name} nests too deep, or the call is made too deep in a recursion"
+                raise self._refusal(task, part.name, reason) from None
         digest = hashlib.blake2b(digest_size=20)
         if sum(map(len, chunks)) < _WORTH_COPYING:
             chunks = [b"".join(chunks)]
         for chunk in chunks:
             digest.update(chunk)
         return f"{SCHEME}:{self.prefix_of(task)}:{digest.hexdigest()}"
+
+    def remember_defaults(self, task: Task) -> None:
+        """Fix what defaults count as, before a body can change them."""
+        deliver = delivery_by(serializer_of(task))
+        for part in self._parts:
+            if part.to_str is None and self._has_default(part.name):
+                self._form_of_default(task, part, deliver)
 
     def prefix_of(self, task: Task) -> str:
         """The name of the family of calls that share with *task*."""
@@ -197,7 +208,7 @@ class KeyRecipe:
         try:
             return chunks_of(value, name=part.name)
         except TypeError as error:
-            raise self._refusal(task, part.name, value, str(error)) from None
+            raise self._refusal(task, *self._caught_name(part.name, value, str(error))) from None
 
     def _form_of_default(self, task: Task, part: _Part, deliver: Callable[[Any], Any]) -> list[bytes]:
         if part.name not in self._default_forms:
@@ -209,18 +220,23 @@ class KeyRecipe:
             self._default_forms[part.name] = form
         return self._default_forms[part.name]
 
+    def _has_default(self, name: str) -> bool:
+        parameter = self._parameters.get(name)
+        return parameter is not None and parameter.default is not parameter.empty
+
     def _default_of(self, task: Task, name: str) -> Any:
         return models_dumped(task, (), {name: self._parameters[name].default})[1][name]
 
-    def _refusal(self, task: Task, name: str, value: Any, reason: str) -> UnkeyableError:
-        if name == self._catch_all:
-            # The caller knows it by its own name.
-            for caught, item in value.items():
-                try:
-                    encode(item, name=caught)
-                except TypeError as error:
-                    name, reason = caught, str(error)
-                    break
+    def _caught_name(self, name: str, value: Any, reason: str) -> tuple[str, str]:
+        """The name by which the caller knows what is refused, and why it is."""
+        for caught, item in value.items() if name == self._catch_all else ():
+            try:
+                encode(item, name=caught)
+            except TypeError as error:
+                return caught, str(error)
+        return name, reason
+
+    def _refusal(self, task: Task, name: str, reason: str) -> UnkeyableError:
         return UnkeyableError(
             f"task {task.name!r}: argument {name!r} has no canonical form: {reason}. Give it a to_str in "
             f"significant_kwargs that makes a text of it, as ({name!r}, my_function); or leave it out there; "

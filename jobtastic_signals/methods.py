@@ -141,7 +141,8 @@ def _call_of(
     passed_already = outer is not None and outer.task is task and outer.id is None
     if passed_already:
         return None
-    key = policy.key_of(task, args, kwargs, required=installation.settings.key_required)
+    required = installation.settings.key_required and not _is_of_a_canvas_in_a_worker(task, options)
+    key = policy.key_of(task, args, kwargs, required=required)
     if key is None or task.app.conf.task_always_eager:
         return None
     ignore_result = options.get("ignore_result")
@@ -159,6 +160,15 @@ def _is_dependent(task: Task, options: dict[str, Any]) -> bool:
     # Celery's default for one call can differ from the task's: then others wait for what this one does
     # not store, or the other way round.
     return options.get("ignore_result") not in (None, bool(task.ignore_result))
+
+
+def _is_of_a_canvas_in_a_worker(task: Task, options: dict[str, Any]) -> bool:
+    """Whether Celery itself makes this call, to retry or to go on after a run: there is nobody to correct it.
+
+    A run whose retry or callback raises is lost, or a failure though its body succeeded.
+    """
+    in_run = task.app.current_worker_task is not None and any(options.get(name) for name in _TIES)
+    return in_run or options.get("parent_id") is not None
 
 
 def _add_to_trail(task: Task, result: AsyncResult[Any], options: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import jobtastic_signals
 
+from .unit_apps import nothing_shared
 from .workers.servers import redis_server, running, wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -112,7 +113,8 @@ def modules() -> list[str]:
 
 @pytest.mark.parametrize("name", modules())
 def test_the_examples_in_docstrings_run(name: str):
-    assert doctest.testmod(pkgutil.resolve_name(name)).failed == 0
+    with nothing_shared():
+        assert doctest.testmod(pkgutil.resolve_name(name)).failed == 0
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)

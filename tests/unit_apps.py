@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -20,14 +21,23 @@ from jobtastic_signals.registry import installation_on
 NewApp = Callable[..., Celery]
 
 
+@contextmanager
+def nothing_shared() -> Iterator[None]:
+    """What ``@app.task`` and ``@shared_task`` leave for every app to come is gone in the end."""
+    shared = set(_state._on_app_finalizers)
+    try:
+        yield
+    finally:
+        _state._on_app_finalizers.clear()
+        _state._on_app_finalizers.update(shared)
+
+
 @pytest.fixture
 def new_app() -> Iterator[NewApp]:
     """Makes an app, switched on unless ``plugin=False``; further keywords are its configuration.
 
-    In the end all are switched off, and what ``@app.task`` and ``@shared_task`` left for every app to
-    come is gone.
+    In the end all are switched off, and nothing of them is left.
     """
-    shared = set(_state._on_app_finalizers)
     apps: list[Celery] = []
 
     def make(*, plugin: bool = True, middleware: tuple[Middleware, ...] = (), **conf: Any) -> Celery:
@@ -44,12 +54,11 @@ def new_app() -> Iterator[NewApp]:
             Jobtastic(app, middleware=middleware)
         return app
 
-    yield make
+    with nothing_shared():
+        yield make
     for app in apps:
         Jobtastic().uninstall(app)
         app.close()
-    _state._on_app_finalizers.clear()
-    _state._on_app_finalizers.update(shared)
 
 
 def real(task: Task) -> Task:

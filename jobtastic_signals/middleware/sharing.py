@@ -97,6 +97,7 @@ class Sharing(Middleware):
             self._release(call.task, call.key, call.id)
 
     def before_run(self, run: Run) -> None:
+        run.policy.keys.remember_defaults(run.task)
         run.key = _key_of(run)
         if run.key is None:
             return

@@ -21,7 +21,8 @@ from .servers import free_port, rabbitmq_server, redis_server, running, wait_unt
 
 ROOT = Path(__file__).parents[2]
 
-#: Broker and pool; every one of them runs what a test does not restrict.
+#: Broker and pool; every one of them runs what a test does not restrict. A serializer can follow, as in
+#: ``redis-prefork-pickle``.
 SETUPS = ("filesystem-prefork", "redis-prefork", "redis-threads", "redis-solo", "rabbitmq-prefork")
 
 
@@ -57,7 +58,7 @@ class Projects:
         return self._servers[name]
 
     def _start(self, setup: str) -> SimpleNamespace:
-        broker, _, pool = setup.partition("-")
+        broker, pool, *serializer = setup.split("-")
         folder = self._folder / setup
         folder.mkdir()
         conf = {
@@ -66,6 +67,8 @@ class Projects:
             # Celery waits for this long before it says that a killed process is lost.
             "worker_lost_wait": 0.5,
         }
+        if serializer:
+            conf.update(task_serializer=serializer[0], accept_content=["json", serializer[0]])
         made = {"conf": conf, "journal": str(folder / "journal")}
         project = create_app(**made)
         self._stack.callback(close, project.app)
@@ -109,7 +112,13 @@ def filesystem(folder: Path) -> dict[str, Any]:
 
 def celery(made: dict[str, Any], module: str, log: Path, *arguments: str) -> Any:
     """A ``celery`` command, running; *module* makes its app of *made*."""
-    env = {"TEST_PROJECT": json.dumps(made), "PYTHONPATH": str(ROOT), "C_FORCE_ROOT": "1"}
+    env = {
+        "TEST_PROJECT": json.dumps(made),
+        "PYTHONPATH": str(ROOT),
+        "C_FORCE_ROOT": "1",
+        # Another order of sets than the test has, also where somebody fixed the seed for all.
+        "PYTHONHASHSEED": "random",
+    }
     return running([sys.executable, "-m", "celery", "-A", f"tests.workers.{module}", *arguments], log, env)
 
 

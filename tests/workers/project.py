@@ -6,29 +6,74 @@ calling :func:`create_app`. Each body writes a line to the journal, so that a te
 
 from __future__ import annotations
 
+import enum
 import json
 import os
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
-from jobtastic_signals import Jobtastic
+from jobtastic_signals import Jobtastic, register_type
+from jobtastic_signals.calls import run_of
 from jobtastic_signals.registry import installation_on
 
 HERD = 300.0
 
 
+class Shade(enum.Enum):
+    """What pickle alone can carry."""
+
+    DARK = {"red", "green", "blue"}
+
+
+class Colour(str, enum.Enum):
+    """What JSON makes text of."""
+
+    RED = "red"
+
+
+class Point(NamedTuple):
+    """A tuple that pickle keeps, and JSON does not."""
+
+    x: int
+    tags: Any = frozenset(["a", "b", "c"])
+
+
+@dataclass
+class Order:
+    """Fields that nest."""
+
+    number: int
+    places: Any
+
+
+class Customer:
+    """A class with no form but the one that is registered for it."""
+
+    def __init__(self, number: int, seen: float = 0.0) -> None:
+        self.number = number
+        self.seen = seen
+
+
+class Buyer(Customer):
+    """One of those by inheritance."""
+
+
+register_type(Customer, lambda customer: {customer.number, "of the registered function"})
+
+
 def create_app(conf: dict[str, Any], journal: str, *, plugin: bool = True) -> SimpleNamespace:
     """The app and its tasks, each by its name.
 
-    ``runs(name, *what)`` reads the journal; ``key(name, *args)`` is the key of such a call.
+    ``runs(name, *what)`` reads the journal; ``key(name, *args, **kwargs)`` is the key of such a call.
     """
     app = Celery("project", set_as_current=False)
     app.conf.update(conf)
@@ -36,8 +81,8 @@ def create_app(conf: dict[str, Any], journal: str, *, plugin: bool = True) -> Si
         Jobtastic(app)
     tasks = {name: app.tasks[lazy.name] for name, lazy in _define(app, Path(journal)).items()}
 
-    def key(name: str, *args: Any) -> str:
-        return installation_on(app).policy_of(type(tasks[name])).keys.key(tasks[name], args, {})
+    def key(name: str, *args: Any, **kwargs: Any) -> str:
+        return installation_on(app).policy_of(type(tasks[name])).keys.key(tasks[name], args, kwargs)
 
     return SimpleNamespace(app=app, runs=partial(read, Path(journal)), key=key, **tasks)
 
@@ -198,6 +243,22 @@ def _define(app: Celery, journal: Path) -> dict[str, Task]:
         """Schedule itself, with its own arguments, until it has run *times* times."""
         if note(self, token) < times:
             self.apply_async((token, times), countdown=0.1)
+
+    @task(cache_duration=600)
+    def keyed(self: Task, token: str, value: Any = (1, {2: (3,)}), **more: Any) -> Any:
+        """The run's own key."""
+        note(self, token)
+        return run_of(self.request).key
+
+    @task(cache_duration=600, significant_kwargs=["token", ("value", str)])
+    def keyed_by_text(self: Task, token: str, value: Any = None) -> Any:
+        note(self, token)
+        return run_of(self.request).key
+
+    @task(cache_duration=600, significant_kwargs=["token", ("value", lambda value: repr(value).lower())])
+    def keyed_by_function(self: Task, token: str, value: Any = None) -> Any:
+        note(self, token)
+        return run_of(self.request).key
 
     return {name: made for name, made in locals().items() if hasattr(made, "apply_async")}
 
