@@ -70,9 +70,9 @@ def _there_and_back(value: Any, serializer: str) -> Any:
         content_type, encoding, data = serialization.dumps(value, serializer)
         return serialization.loads(data, content_type, encoding, accept={content_type})
     except (KombuError, TypeError, ValueError) as error:
-        if isinstance(error.__cause__, RecursionError):
+        if isinstance(error.__context__, RecursionError):
             # The next time there may be room for it, so nothing is known of what becomes of the value.
-            raise error.__cause__ from None
+            raise error.__context__ from None
         return value
 
 

@@ -11,14 +11,14 @@ BLAKE2b's of their names, with their lengths, and of these.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from celery import Task
 
-from .canonical import chunks_of, encode
+from .binding import OMITTED, binder_of, catch_all_in, parameters_of
+from .canonical import MAX_DEPTH, chunks_of, encode
 from .delivery import delivery_by, models_dumped, serializer_of
 from .errors import OptionError, UnkeyableError
 from .options import Option, name_of
@@ -29,6 +29,8 @@ SCHEME = "v1"
 
 # Bytes. To join what is small is faster than to digest it piece by piece.
 _WORTH_COPYING = 2**14
+
+_MISSING = object()
 
 ToStr = Callable[[Any], "str | bytes"]
 
@@ -122,9 +124,9 @@ class KeyRecipe:
 
     def __init__(self, task: type[Task], options: Mapping[str, Any]) -> None:
         self._prefix: str | None = options["cache_prefix"]
-        self._parameters = _parameters_of(task)
-        self._bind = _binder_of(self._parameters.values(), getattr(task, "__name__", "run"))
-        self._catch_all = _catch_all_in(self._parameters)
+        self._parameters = parameters_of(task)
+        self._bind = binder_of(self._parameters.values(), getattr(task, "__name__", "run"))
+        self._catch_all = catch_all_in(self._parameters)
         significant = options["significant_kwargs"]
         self._check_names(task, significant)
         if significant is None:
@@ -147,7 +149,7 @@ class KeyRecipe:
             try:
                 chunks += self._form_of(task, part, part.value_in(values), deliver)
             except RecursionError:
-                reason = f"{part.name} nests too deep, or the call is made too deep in a recursion"
+                reason = f"{part.name} nests deeper than {MAX_DEPTH} levels, or the call stack is nearly full"
                 raise self._refusal(task, part.name, reason) from None
         digest = hashlib.blake2b(digest_size=20)
         if sum(map(len, chunks)) < _WORTH_COPYING:
@@ -179,8 +181,9 @@ class KeyRecipe:
             if given is _MISSING:
                 yield Argument(part.name, form, to_str=part.to_str, is_missing=True)
                 continue
-            value = self._default_of(task, part.name) if given is _OMITTED else given
-            yield Argument(part.name, form, value, deliver(value), part.to_str, is_default=given is _OMITTED)
+            value = self._default_of(task, part.name) if given is OMITTED else given
+            delivered = self._delivered(part.name, value, deliver)
+            yield Argument(part.name, form, value, delivered, part.to_str, is_default=given is OMITTED)
 
     def insignificant(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """What of a call does not count: the arguments that it gives and the key leaves out."""
@@ -188,7 +191,7 @@ class KeyRecipe:
         names = {part.name for part in self._parts}
         if self._catch_all is not None and self._catch_all not in names:
             given.update(given.pop(self._catch_all))
-        return {name: value for name, value in given.items() if value is not _OMITTED and name not in names}
+        return {name: value for name, value in given.items() if value is not OMITTED and name not in names}
 
     def _bound(self, task: Task, args: Any, kwargs: Any) -> tuple[Any, ...]:
         args, kwargs = models_dumped(task, args or (), kwargs or {})
@@ -197,11 +200,11 @@ class KeyRecipe:
     def _form_of(self, task: Task, part: _Part, value: Any, deliver: Callable[[Any], Any]) -> list[bytes]:
         if value is _MISSING:
             return [b"-"]
-        if value is _OMITTED:
+        if value is OMITTED:
             if part.to_str is None:
                 return self._form_of_default(task, part, deliver)
             value = self._default_of(task, part.name)
-        value = deliver(value)
+        value = self._delivered(part.name, value, deliver)
         if part.to_str is not None:
             text = text_of(task, part.name, value, part.to_str)
             return [b"t%d:" % len(text), text]
@@ -209,6 +212,12 @@ class KeyRecipe:
             return chunks_of(value, name=part.name)
         except TypeError as error:
             raise self._refusal(task, *self._caught_name(part.name, value, str(error))) from None
+
+    def _delivered(self, name: str, value: Any, deliver: Callable[[Any], Any]) -> Any:
+        if name == self._catch_all:
+            # One by one, as in a message, where they stand beside the others.
+            return {caught: deliver(item) for caught, item in value.items()}
+        return deliver(value)
 
     def _form_of_default(self, task: Task, part: _Part, deliver: Callable[[Any], Any]) -> list[bytes]:
         if part.name not in self._default_forms:
@@ -277,7 +286,7 @@ def text_of(task: Task, name: str, value: Any, to_str: ToStr) -> bytes:
             "str or bytes",
             argument=name,
         )
-    if type(value) is not str and " at 0x" in text and _is_address(text, value):
+    if text is not value and " at 0x" in text and _has_own_address(text, value):
         raise UnkeyableError(
             f"task {task.name!r}: the to_str of argument {name!r} gave {text[:200]!r}, which has an address "
             "in memory: no other process has the same, and another object can get it. Make the text of what "
@@ -290,58 +299,15 @@ def text_of(task: Task, name: str, value: Any, to_str: ToStr) -> bytes:
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
-def _is_address(text: str, value: Any) -> bool:
-    if _ADDRESS.search(text) is None:
-        return False
+def _has_own_address(text: str, value: Any) -> bool:
+    """Whether *text* has an address that is not in the data of *value*, which may well speak of addresses."""
     try:
-        encode(value)
+        data = encode(value).lower()
     except TypeError:
-        return True
-    return False  # It is plain data, which happens to say so.
-
-
-class _Mark:
-    """Stands for a value; its representation is valid where :func:`_binder_of` evaluates it."""
-
-    def __repr__(self) -> str:
-        return "_omitted"
-
-
-_OMITTED, _MISSING = _Mark(), _Mark()
+        data = b""
+    return any(address.lower().encode() not in data for address in _ADDRESS.findall(text))
 
 
 def _label(name: str) -> bytes:
     raw = name.encode()
     return b"n%d:%b" % (len(raw), raw)
-
-
-def _parameters_of(task: type[Task]) -> Mapping[str, inspect.Parameter]:
-    run = inspect.getattr_static(task, "run")
-    # As an instance has it, so without ``self``, and whatever kind of method it is.
-    function = run.__get__(object(), task) if hasattr(run, "__get__") else run
-    return inspect.signature(function).parameters
-
-
-def _catch_all_in(parameters: Mapping[str, inspect.Parameter]) -> str | None:
-    names = [name for name, each in parameters.items() if each.kind is inspect.Parameter.VAR_KEYWORD]
-    return names[0] if names else None
-
-
-def _binder_of(parameters: Iterable[inspect.Parameter], name: str) -> Callable[..., tuple[Any, ...]]:
-    """A function that takes such arguments, and returns their values in the order of *parameters*.
-
-    Python itself binds, then, and in a tenth of the time of :meth:`inspect.Signature.bind`, which on Python
-    3.11 refuses what Python takes: ``f(1, b=2)`` for ``def f(a, b=0, /, **kwargs)``.
-    """
-    bare = [
-        parameter.replace(
-            annotation=parameter.empty,
-            default=parameter.empty if parameter.default is parameter.empty else _OMITTED,
-        )
-        for parameter in parameters
-    ]
-    values = "".join(f"{parameter.name}, " for parameter in bare)
-    source = f"lambda {str(inspect.Signature(bare))[1:-1]}: ({values})"
-    binder: Callable[..., tuple[Any, ...]] = eval(source, {"_omitted": _OMITTED})
-    binder.__name__ = binder.__qualname__ = name
-    return binder

@@ -1,0 +1,57 @@
+"""Binding a call to a task's signature, as Python itself does it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from celery import Task
+
+__all__ = ["OMITTED", "binder_of", "catch_all_in", "parameters_of"]
+
+
+class _Mark:
+    """Stands for an argument that is left to its default."""
+
+    def __repr__(self) -> str:
+        return "_omitted"  # What it is called where :func:`binder_of` evaluates it.
+
+
+OMITTED = _Mark()
+
+
+def parameters_of(task: type[Task]) -> Mapping[str, inspect.Parameter]:
+    """The parameters of *task*'s body, without ``self``."""
+    run = inspect.getattr_static(task, "run")
+    # As an instance has it, whatever kind of method it is.
+    function = run.__get__(object(), task) if hasattr(run, "__get__") else run
+    return inspect.signature(function).parameters
+
+
+def catch_all_in(parameters: Mapping[str, inspect.Parameter]) -> str | None:
+    """The name of the parameter that catches all other keywords; ``None`` if there is none."""
+    names = [name for name, each in parameters.items() if each.kind is inspect.Parameter.VAR_KEYWORD]
+    return names[0] if names else None
+
+
+def binder_of(parameters: Iterable[inspect.Parameter], name: str) -> Callable[..., tuple[Any, ...]]:
+    """A function that takes such arguments, and returns their values in the order of *parameters*.
+
+    For an argument that is left to its default that is :data:`OMITTED`.
+
+    Python itself binds, then, and in a tenth of the time of :meth:`inspect.Signature.bind`, which on Python
+    3.11 refuses what Python takes: ``f(1, b=2)`` for ``def f(a, b=0, /, **kwargs)``.
+    """
+    bare = [
+        parameter.replace(
+            annotation=parameter.empty,
+            default=parameter.empty if parameter.default is parameter.empty else OMITTED,
+        )
+        for parameter in parameters
+    ]
+    values = "".join(f"{parameter.name}, " for parameter in bare)
+    source = f"lambda {str(inspect.Signature(bare))[1:-1]}: ({values})"
+    binder: Callable[..., tuple[Any, ...]] = eval(source, {"_omitted": OMITTED})
+    binder.__name__ = binder.__qualname__ = name
+    return binder
