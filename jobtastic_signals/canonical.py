@@ -18,6 +18,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import functools
 import math
 import pathlib
 import reprlib
@@ -255,15 +256,19 @@ def _content_of(value: Any) -> tuple[bytes, Any]:
     if issubclass(cls, enum.Enum):
         # Pythons differ in how they name what flags make together.
         return b"E", value.value if issubclass(cls, enum.Flag) else value.name
+    fields = getattr(cls, "_fields", None)
+    if issubclass(cls, tuple) and isinstance(fields, tuple) and len(fields) == len(value):
+        return b"C", {**dict(zip(fields, value, strict=True)), **_beside(value, fields)}
+    if not _WRITERS.keys().isdisjoint(cls.__mro__):
+        raise TypeError(f"is of type {cls.__module__}.{cls.__qualname__}, which can hold more than its base")
     if "__dataclass_fields__" in vars(cls):
-        return b"C", _attributes(value, [field.name for field in dataclasses.fields(value)])
-    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        return b"C", dict(zip(cls._fields, value, strict=True))
+        names = [field.name for field in dataclasses.fields(value)]
+        return b"C", {**_attributes(value, names), **_beside(value, names)}
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and issubclass(cls, pydantic.BaseModel) and hasattr(cls, "model_fields"):
-        beside = {name: getattr(value, name) for name in ("__pydantic_extra__", "__pydantic_private__")}
-        fields = _attributes(value, cls.model_fields)
-        return b"C", {**fields, **{name: content for name, content in beside.items() if content}}
+        beside = {name: getattr(value, name, None) for name in ("__pydantic_extra__", "__pydantic_private__")}
+        more = {name: content for name, content in beside.items() if content}
+        return b"C", {**_attributes(value, cls.model_fields), **more}
     raise TypeError(f"is of type {cls.__module__}.{cls.__qualname__}")
 
 
@@ -281,6 +286,16 @@ def _attributes(value: Any, names: Iterable[str]) -> dict[str, Any]:
         return {name: getattr(value, name) for name in names}
     except AttributeError as error:
         raise TypeError(f"is incomplete ({error})") from None
+
+
+def _beside(value: Any, names: Iterable[str]) -> dict[str, Any]:
+    """What was set on an instance besides its fields, but for what it computed from them."""
+    more = {
+        name: content
+        for name, content in getattr(value, "__dict__", {}).items()
+        if name not in names and not isinstance(getattr(type(value), name, None), functools.cached_property)
+    }
+    return {"__dict__": more} if more else {}
 
 
 def _name_of(cls: type) -> str:
@@ -310,6 +325,13 @@ def _obstacle(value: Any, depth: int) -> str | None:
     return None
 
 
+def _shown(key: Any) -> str:
+    try:
+        return reprlib.repr(key)
+    except Exception:  # Such as an int with too many digits for a text.
+        return f"<{type(key).__name__}>"
+
+
 def _parts(value: Any, place: str) -> Iterator[tuple[str, Any]]:
     """What *value*, which stands at *place*, is made of, each with its own place."""
     kind = type(value)
@@ -317,7 +339,7 @@ def _parts(value: Any, place: str) -> Iterator[tuple[str, Any]]:
         yield from ((f"{place}[{index}]", item) for index, item in enumerate(value))
     elif kind is dict:
         yield from ((f"a key of {place}", key) for key in value)
-        yield from ((f"{place}[{reprlib.repr(key)}]", item) for key, item in value.items())
+        yield from ((f"{place}[{_shown(key)}]", item) for key, item in value.items())
     elif kind in (set, frozenset):
         yield from ((f"an item of {place}", item) for item in value)
     elif kind not in _WRITERS:

@@ -309,5 +309,5 @@ def _has_own_address(text: str, value: Any) -> bool:
 
 
 def _label(name: str) -> bytes:
-    raw = name.encode()
+    raw = name.encode("utf-8", "surrogatepass")
     return b"n%d:%b" % (len(raw), raw)

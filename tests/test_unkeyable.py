@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
@@ -46,6 +47,10 @@ class Note:
     """Plain data, of a class."""
 
     text: str
+
+    @cached_property
+    def shout(self) -> str:
+        return self.text.upper()
 
 
 def cyclic() -> list[Any]:
@@ -685,6 +690,46 @@ def test_registered_content_without_a_form_is_located(new_app, registry, content
     with pytest.raises(UnkeyableError) as caught:
         add_task(new_app(**speaking("pickle"))).delay({"rows": [Plain()]})
     assert place in str(caught.value)
+
+
+@dataclass
+class Row(list):
+    """Its items are no fields."""
+
+    name: str = "x"
+
+
+class Crooked(tuple):
+    """Says that it has other fields than it has."""
+
+    _fields = ("x", "y")
+
+
+@pytest.mark.parametrize(
+    "make", [Row, lambda: Crooked((1,)), lambda: [Row()], lambda: type("Text", (str,), {})("a")]
+)
+def test_what_can_hold_more_than_its_fields_is_refused(make):
+    with pytest.raises(TypeError, match=r"value(\[0\])? is of type .*"):
+        canonical.encode(make())
+
+
+def test_a_key_of_a_dict_that_cannot_be_shown_does_not_hide_what_is_refused():
+    with pytest.raises(TypeError, match=r"value\[.*\] is of type builtins\.object"):
+        canonical.encode({10**5000: object()})
+
+
+def test_what_was_set_besides_the_fields_counts_and_what_was_computed_does_not():
+    plain, marked, computed = Note("x"), Note("x"), Note("x")
+    marked.more = 1
+    assert computed.shout == "X"
+    assert canonical.encode(plain) == canonical.encode(computed) != canonical.encode(marked)
+
+
+def test_a_model_that_was_never_filled_is_refused():
+    pydantic = pytest.importorskip("pydantic")
+    model = pydantic.create_model("Filled", x=(int, ...), __module__=__name__)
+    with pytest.raises(TypeError, match="value is incomplete"):
+        canonical.encode(model.__new__(model))
 
 
 def test_a_class_from_inside_a_function_is_refused(new_app, registry):
