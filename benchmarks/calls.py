@@ -1,15 +1,13 @@
 """What a call costs its caller, and a run its worker, beside plain Celery and beside other libraries.
 
-Broker and result backend are one Redis, started here; the store is ``disk://`` in a temporary folder. Rounds
-of all candidates are interleaved, so that a machine that slows down does so for all; printed are the
-medians, and their ratio to plain Celery's.
+Broker and result backend are one Redis, started here; the store is ``disk://`` in a temporary folder. Printed
+are medians, and their ratio to plain Celery's.
 """
 
 from __future__ import annotations
 
 import itertools
 import socket
-import statistics
 import subprocess
 import tempfile
 import time
@@ -28,7 +26,9 @@ from rich.table import Table
 
 from jobtastic_signals import Jobtastic
 
-ROUNDS, CALLS = 30, 50
+from .rounds import medians
+
+CALLS = 50
 
 Body = Callable[..., int]
 
@@ -87,22 +87,10 @@ def candidates(url: str, folder: Path) -> tuple[dict[str, Callable[[], Any]], di
     return calls, runs
 
 
-def measure(what: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """The median time of each, in microseconds."""
-    times: dict[str, list[float]] = {name: [] for name in what}
-    for _ in range(ROUNDS):
-        for name, call in what.items():
-            start = time.perf_counter()
-            for _ in range(CALLS):
-                call()
-            times[name].append((time.perf_counter() - start) / CALLS * 1e6)
-    return {name: statistics.median(each) for name, each in times.items()}
-
-
-def show(console: Console, title: str, medians: dict[str, float]) -> None:
+def show(console: Console, title: str, times: dict[str, float]) -> None:
     table = Table("", "µs", "ratio", title=title)
-    for name, median in medians.items():
-        table.add_row(name, f"{median:.0f}", f"{median / medians['plain Celery']:.2f}")
+    for name, median in times.items():
+        table.add_row(name, f"{median:.0f}", f"{median / times['plain Celery']:.2f}")
     console.print(table)
 
 
@@ -133,8 +121,8 @@ def main() -> None:
     console = Console()
     with tempfile.TemporaryDirectory() as folder, redis_server() as url:
         calls, runs = candidates(url, Path(folder))
-        show(console, "a call, for its caller", measure(calls))
-        show(console, "a run, for its worker", measure(runs))
+        show(console, "a call, for its caller", medians(calls, calls=CALLS))
+        show(console, "a run, for its worker", medians(runs, calls=CALLS))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """What a key costs, beside those of other libraries and beside JSON with BLAKE2b.
 
-Rounds of all candidates are interleaved, so that a machine that slows down does so for all; printed are the
-medians. Small calls are a text, a number and a list of two numbers; ``unique_on`` makes celery-singleton
+Small calls are a text, a number and a list of two numbers; ``unique_on`` makes celery-singleton
 bind its arguments, as we do.
 """
 
@@ -9,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +23,8 @@ from rich.table import Table
 from jobtastic_signals import Jobtastic
 from jobtastic_signals.registry import required_sharing_of
 
-ROUNDS = 30
+from .rounds import medians
+
 SMALL = {"customer": "acme", "year": 2026, "regions": [1, 2]}
 MEGABYTE = 1_000_000
 NUMBERS = list(range(10**6, 10**6 + 100_000))
@@ -94,27 +92,15 @@ def digest_of_json(value: Any) -> str:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=20).hexdigest()
 
 
-def measure(what: dict[str, Callable[[], Any]], calls: int) -> dict[str, float]:
-    """The median time of each, in microseconds."""
-    times: dict[str, list[float]] = {name: [] for name in what}
-    for _ in range(ROUNDS):
-        for name, call in what.items():
-            start = time.perf_counter()
-            for _ in range(calls):
-                call()
-            times[name].append((time.perf_counter() - start) / calls * 1e6)
-    return {name: statistics.median(each) for name, each in times.items()}
-
-
 def main() -> None:
     console = Console()
     app, made = tasks()
-    small = measure(small_calls(made), calls=1000)
+    small = medians(small_calls(made), calls=1000)
     table = Table("", "µs", "of celery-heimdall's", title="the key of a call with three small arguments")
     for name, median in small.items():
         table.add_row(name, f"{median:.1f}", f"{median / small['celery-heimdall']:.2f}")
     console.print(table)
-    big = measure(big_values(made), calls=1)
+    big = medians(big_values(made), calls=1)
     table = Table("", "ms", "MB/s", title="the key of a call with one big argument")
     for name, median in big.items():
         table.add_row(name, f"{median / 1e3:.2f}", f"{MEGABYTE / median:.0f}" if "1 MB" in name else "")

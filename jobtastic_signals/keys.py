@@ -182,7 +182,7 @@ class KeyRecipe:
                 yield Argument(part.name, form, to_str=part.to_str, is_missing=True)
                 continue
             value = self._default_of(task, part.name) if given is OMITTED else given
-            delivered = self._delivered(part.name, value, deliver)
+            delivered = deliver(value) if part.name != self._catch_all else _one_by_one(value, deliver)
             yield Argument(part.name, form, value, delivered, part.to_str, is_default=given is OMITTED)
 
     def insignificant(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class KeyRecipe:
             if part.to_str is None:
                 return self._form_of_default(task, part, deliver)
             value = self._default_of(task, part.name)
-        value = self._delivered(part.name, value, deliver)
+        value = deliver(value) if part.name != self._catch_all else _one_by_one(value, deliver)
         if part.to_str is not None:
             text = text_of(task, part.name, value, part.to_str)
             return [b"t%d:" % len(text), text]
@@ -212,12 +212,6 @@ class KeyRecipe:
             return chunks_of(value, name=part.name)
         except TypeError as error:
             raise self._refusal(task, *self._caught_name(part.name, value, str(error))) from None
-
-    def _delivered(self, name: str, value: Any, deliver: Callable[[Any], Any]) -> Any:
-        if name == self._catch_all:
-            # One by one, as in a message, where they stand beside the others.
-            return {caught: deliver(item) for caught, item in value.items()}
-        return deliver(value)
 
     def _form_of_default(self, task: Task, part: _Part, deliver: Callable[[Any], Any]) -> list[bytes]:
         if part.name not in self._default_forms:
@@ -265,6 +259,11 @@ class KeyRecipe:
                     f"task {name_of(task)!r}: significant_kwargs names {name!r}, which is no argument of "
                     f"the task; it takes {', '.join(self._parameters) or 'none'}"
                 )
+
+
+def _one_by_one(caught: Mapping[str, Any], deliver: Callable[[Any], Any]) -> dict[str, Any]:
+    """What ``**kwargs`` caught, as delivered: in a message its items stand beside the other arguments."""
+    return {name: deliver(value) for name, value in caught.items()}
 
 
 def text_of(task: Task, name: str, value: Any, to_str: ToStr) -> bytes:
