@@ -233,7 +233,7 @@ def _strategies_for(task: Task) -> dict[str, st.SearchStrategy[Any]]:
 def _from_hint(hint: Any) -> st.SearchStrategy[Any]:
     if hint in (Any, object):
         return _PLAIN
-    if hint in _FEW:
+    if hint is str or hint is int:
         return _TEXTS if hint is str else _INTEGERS
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -249,7 +249,9 @@ def _from_hint(hint: Any) -> st.SearchStrategy[Any]:
 
 def _lists(hint: Any, *, unique: bool = False) -> st.SearchStrategy[list[Any]]:
     some = st.lists(_from_hint(hint), max_size=5, unique=unique)
-    return st.lists(_FEW[hint], max_size=3, unique=unique) | some if hint in _FEW else some
+    if hint is str or hint is int:
+        return st.lists(_FEW[hint], max_size=3, unique=unique) | some
+    return some
 
 
 @st.composite

@@ -6,7 +6,7 @@ import inspect
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Annotated, Any, Optional
 
 import hypothesis
 import pytest
@@ -128,6 +128,8 @@ class Order:
         (tuple[int, str], tuple),
         (dict[str, list[int]], dict),
         (int | None, (int, type(None))),
+        (Annotated[int, []], int),
+        (Annotated[list[str], {}], list),
         (Optional[str], (str, type(None))),  # noqa: UP045 - both spellings are in use
     ],
 )
