@@ -204,13 +204,14 @@ def _search(
 
 # Half of what is drawn is from few values that look alike, so that among many calls there are such as a
 # careless to_str makes the same.
+_LOOK_ALIKES = st.sampled_from(["None", "True", "1", "1.0", "[]"])
 _FEW = {
-    str: st.text("aA1 ", max_size=5) | st.sampled_from(["None", "True", "1", "1.0", "[]"]),
+    str: st.text("aA1 ", max_size=5) | _LOOK_ALIKES,
     int: st.sampled_from([0, 1, -1, 2, 10, 11]),
 }
 _TEXTS, _INTEGERS = _FEW[str] | st.text(), _FEW[int] | st.integers()
 
-_PLAIN = st.recursive(
+_PLAIN = st.one_of(st.none(), st.booleans(), _FEW[int], _LOOK_ALIKES) | st.recursive(
     st.none() | st.booleans() | _INTEGERS | st.floats() | _TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
     max_leaves=5,

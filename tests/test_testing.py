@@ -174,8 +174,10 @@ def test_annotations_that_cannot_be_evaluated_count_as_none(new_app):
 )
 def test_a_to_str_that_merges_is_found(new_app, hint, to_str):
     task = task_with(new_app(), hint, to_str)
+    # Versions of Hypothesis draw different examples, and a hundred of them can miss what is there.
+    many = hypothesis.settings(FIXED, max_examples=500)
     with pytest.raises(AssertionError, match="a to_str of 'task' merges what differs") as caught:
-        assert_keys_distinguish(task, settings=FIXED)
+        assert_keys_distinguish(task, settings=many)
     assert "share the key v1:task:" in str(caught.value)
     assert "both count as" in str(caught.value)
 
