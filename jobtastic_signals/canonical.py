@@ -151,20 +151,22 @@ def _decimal(value: decimal.Decimal, out: list[bytes], _: int) -> None:
     out.append(f"D{sign},{''.join(map(str, digits))},{exponent};".encode())
 
 
-def _datetime(value: datetime.datetime, out: list[bytes], depth: int) -> None:
+def _moment(tag: str, value: datetime.datetime | datetime.time, out: list[bytes], depth: int) -> None:
     wall = value.replace(tzinfo=None, fold=0)
-    out.append(f"m{wall.isoformat()},{value.fold};".encode())
+    out.append(f"{tag}{wall.isoformat()},{value.fold};".encode())
     _write(value.tzinfo, out, depth)
+
+
+def _datetime(value: datetime.datetime, out: list[bytes], depth: int) -> None:
+    _moment("m", value, out, depth)
+
+
+def _time(value: datetime.time, out: list[bytes], depth: int) -> None:
+    _moment("h", value, out, depth)
 
 
 def _date(value: datetime.date, out: list[bytes], _: int) -> None:
     out.append(f"a{value.isoformat()};".encode())
-
-
-def _time(value: datetime.time, out: list[bytes], depth: int) -> None:
-    wall = value.replace(tzinfo=None, fold=0)
-    out.append(f"h{wall.isoformat()},{value.fold};".encode())
-    _write(value.tzinfo, out, depth)
 
 
 def _timedelta(value: datetime.timedelta, out: list[bytes], _: int) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 from celery import Celery, Task, chain, chord, group, states
-from kombu import Message
 
 from jobtastic_signals import SettingError, UnkeyableError, canonical
 from jobtastic_signals.canonical import MAX_DEPTH, register_type
@@ -25,7 +24,7 @@ from jobtastic_signals.settings import Settings
 from jobtastic_signals.stores.memory import MemoryStore
 
 from . import unit_apps
-from .unit_apps import deliver, entry_of, key_of, published, real
+from .unit_apps import deliver, entry_of, key_of, published, real, work_off
 
 new_app = unit_apps.new_app
 
@@ -137,24 +136,6 @@ def add_task(app: Celery, body: Callable[..., Any] = take, name: str = "proj.tak
     # Celery makes source text of it, which "<lambda>" is not.
     body.__name__ = "take"
     return real(app.task(body, name=name, shared=False, **{**BOTH, **options}))
-
-
-def waiting(app: Celery) -> list[Message]:
-    """The messages in the queue, which a worker that is configured as *app* is ready to read."""
-    messages = published(app)
-    for message in messages:
-        message.accept = {message.content_type}
-    return messages
-
-
-def work_off(app: Celery) -> list[str]:
-    """Deliver what is in the queue, and what that publishes; the ids in order."""
-    done = []
-    while messages := waiting(app):
-        for message in messages:
-            deliver(app, message)
-            done.append(message.headers["id"])
-    return done
 
 
 # Refused at the caller.
@@ -510,7 +491,7 @@ def test_a_mutable_default_counts_alike_in_a_process_that_ran_the_body_before(ne
     app, worker = (new_app(jobtastic_store=f"disk://{tmp_path}/store") for _ in range(2))
     task, theirs = add_task(app, remember), add_task(worker, remember)
     task.delay(1)
-    (message,) = waiting(app)
+    (message,) = published(app)
     deliver(worker, message)
     assert key_of(theirs, 1) == key_of(task, 1)
 

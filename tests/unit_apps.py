@@ -90,11 +90,11 @@ def is_changed(task: Task) -> bool:
 
 
 def published(app: Celery) -> list[Message]:
-    """The messages in the app's queue, which is empty afterwards."""
+    """The messages in the app's queue, ready to be read as by its worker; the queue is empty afterwards."""
     with app.connection_for_read() as connection:
         queue = app.amqp.queues[app.conf.task_default_queue](connection)
         queue.declare()
-        return list(iter(lambda: queue.get(no_ack=True), None))
+        return list(iter(lambda: queue.get(no_ack=True, accept=app.conf.accept_content), None))
 
 
 def deliver(app: Celery, message: Message, **request: Any) -> Any:
