@@ -1,4 +1,4 @@
-"""Cached results, herd avoidance and more for any existing Celery task, without a base class.
+"""Cached results, herd avoidance, progress and more for any existing Celery task, without a base class.
 
 >>> from celery import Celery
 >>> from jobtastic_signals import Jobtastic
@@ -13,9 +13,12 @@ from . import events
 from .canonical import register_type
 from .errors import JobtasticError, OptionError, SettingError, StoreError, UnkeyableError
 from .explanation import explain, explain_difference
+from .groups import group_progress
 from .middleware import Middleware
 from .plugin import Jobtastic, forget
+from .progress import phase, track, update_progress
 from .stores import Claim, Result, Store
+from .web.status import task_status
 
 __version__ = "0.1.0"
 
@@ -24,6 +27,12 @@ __all__ = [
     "Jobtastic",
     "forget",
     "events",
+    # Progress, in a running task and for those who wait.
+    "update_progress",
+    "track",
+    "phase",
+    "group_progress",
+    "task_status",
     # Cache keys.
     "explain",
     "explain_difference",

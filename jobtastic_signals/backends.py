@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, Task, states
-from celery.backends.base import DisabledBackend
+from celery.backends.base import Backend, DisabledBackend
 from celery.backends.rpc import RPCBackend
 from celery.result import AsyncResult
 from kombu import serialization
 
+if TYPE_CHECKING:
+    from celery.app.task import Context
+
 __all__ = [
+    "PROGRESS",
     "Meta",
     "dumps",
     "healed",
@@ -21,9 +26,15 @@ __all__ = [
     "loaded",
     "loads",
     "meta_of",
+    "shows_progress",
+    "store_progress",
+    "told_again",
 ]
 
 logger = logging.getLogger(__name__)
+
+#: The state of a run that tells how far it is.
+PROGRESS = "PROGRESS"
 
 #: What a backend knows of a task: a dict with at least ``status`` and ``result``.
 Meta = dict[str, Any]
@@ -64,12 +75,42 @@ def healed(task: Task, task_id: str, value: Any) -> AsyncResult[Any]:
     """The result of *task_id*, which succeeded with *value*; the backend is told again if it forgot."""
     meta = meta_of(task, task_id)
     if meta is not None and meta["status"] != states.SUCCESS:
-        try:
-            task.backend.store_result(task_id, value, states.SUCCESS)
-        except Exception as error:
-            logger.warning("the result backend refused %s[%s]: %r", task.name, task_id, error)
-        meta = {"status": states.SUCCESS, "result": value, "task_id": task_id}
+        meta = told_again(task.backend, task_id, value)
     return loaded(task, task_id, meta)
+
+
+def told_again(backend: Backend, task_id: str, value: Any) -> Meta:
+    """Tell *backend*, which forgot, that *task_id* succeeded with *value*; what it knows now."""
+    try:
+        backend.store_result(task_id, value, states.SUCCESS)
+    except Exception as error:
+        logger.warning("the result backend refused %s: %r", task_id, error)
+    return {"status": states.SUCCESS, "result": value, "task_id": task_id}
+
+
+def shows_progress(task: Task, request: Context) -> bool:
+    """Whether those who have the id of the run under *request* can learn of its progress, and of its end."""
+    if not request.id or isinstance(task.backend, DisabledBackend):
+        return False
+    if request.is_eager and not task.store_eager_result:
+        return False
+    ignores = vars(request).get("ignore_result")
+    return not (task.ignore_result if ignores is None else ignores)
+
+
+def store_progress(
+    task: Task, request: Context, record: Mapping[str, Any], *, over_an_end: bool = False
+) -> bool:
+    """Let those who have the id of the run under *request* see *record*.
+
+    ``False``, and nothing is stored, where an end is known of it, as when a time limit has just struck;
+    unless the record may stand *over_an_end*, because the same id runs again.
+    """
+    known = None if over_an_end else meta_of(task, request.id)
+    if known is not None and known["status"] in states.READY_STATES:
+        return False
+    task.backend.store_result(request.id, dict(record), PROGRESS, request=request)
+    return True
 
 
 def dumps(app: Celery, value: Any) -> bytes:

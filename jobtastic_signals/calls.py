@@ -19,6 +19,8 @@ from .keys import KeyRecipe
 if TYPE_CHECKING:
     from celery.app.task import Context
 
+    from .reporting import Progress
+
 __all__ = ["Call", "Run", "Served", "TaskPolicy", "current_run"]
 
 logger = logging.getLogger(__name__)
@@ -107,6 +109,7 @@ class Run:
     :ivar waits: how often the id was sent again to wait, this delivery included; 0 if it does not wait.
     :ivar waiting_for: the owner whose result it waits for.
     :ivar resent_key: the key under which the run's id was published again while it ran, as by a retry.
+    :ivar progress: what the run says of its progress, while its body goes on and afterwards.
     :ivar layers: the classes whose ``__call__`` of ours the run has passed.
     """
 
@@ -123,6 +126,7 @@ class Run:
     waits: int = 0
     waiting_for: str | None = None
     resent_key: str | None = None
+    progress: Progress | None = None
     layers: set[type] = field(default_factory=set)
 
     @property

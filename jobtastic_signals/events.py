@@ -20,6 +20,7 @@ import logging
 from typing import Any
 
 import blinker
+from celery.exceptions import SoftTimeLimitExceeded
 
 __all__ = [
     "cache_hit",
@@ -27,6 +28,7 @@ __all__ = [
     "claim_released",
     "claim_taken_over",
     "herd_joined",
+    "progress_updated",
     "result_stored",
     "run_claimed",
     "run_served",
@@ -65,6 +67,11 @@ claim_released = _signals.signal(
 claim_taken_over = _signals.signal(
     "claim_taken_over", doc="``task_id`` took the claim of ``previous``, which had lapsed or ended."
 )
+progress_updated = _signals.signal(
+    "progress_updated",
+    doc="A record of the progress of ``task_id`` was written, with ``progress_percent``, ``time_remaining``, "
+    "``completed``, ``total`` and ``message``. ``key`` is ``None`` for a task without options.",
+)
 store_unavailable = _signals.signal(
     "store_unavailable",
     doc="The store (the sender, by its URL) failed with ``error``; tasks go on without sharing.",
@@ -73,11 +80,14 @@ store_recovered = _signals.signal("store_recovered", doc="The store (the sender,
 
 
 def emit(signal: blinker.NamedSignal, sender: Any, **info: Any) -> None:
-    """Send *signal*; a receiver's error is logged and goes no further."""
+    """Send *signal*; a receiver's error is logged and goes no further, but for a soft time limit."""
     if not signal.receivers:
         return
     for receiver in signal.receivers_for(sender):
         try:
             receiver(sender, **info)
+        except SoftTimeLimitExceeded:
+            # It strikes wherever the process is, and is the task's.
+            raise
         except Exception:
             logger.exception("a receiver of %s failed: %r", signal.name, receiver)

@@ -10,6 +10,7 @@ from typing import Any
 
 from celery import Celery, Task
 from celery.app.annotations import prepare, resolve_all
+from celery.exceptions import SoftTimeLimitExceeded
 from celery.result import AsyncResult
 from kombu.utils.functional import maybe_evaluate
 
@@ -19,6 +20,7 @@ from .errors import JobtasticError
 from .keys import CACHE_PREFIX, SIGNIFICANT_KWARGS, KeyRecipe
 from .methods import add_methods, remove_methods
 from .middleware import Middleware
+from .middleware.progress import ProgressReports
 from .middleware.sharing import Sharing
 from .options import Option, name_of, read_options
 from .settings import Settings
@@ -37,7 +39,11 @@ class Installation:
 
     def __init__(self, app: Celery, middleware: Iterable[Middleware] = ()) -> None:
         self.app = app
-        self.middleware: tuple[Middleware, ...] = (Sharing(lambda: self.store), *middleware)
+        built_in = (
+            Sharing(lambda: self.store),
+            ProgressReports(lambda: self.settings, lambda: self.store),
+        )
+        self.middleware: tuple[Middleware, ...] = (*built_in, *middleware)
         self._policies: dict[type[Task], TaskPolicy | None] = {}
         self._annotations: tuple[Any, list[Any]] = (None, [])
         self._settings: Settings | None = None
@@ -183,6 +189,9 @@ class Installation:
     def _call(self, middleware: Middleware, hook: str, *arguments: Any) -> None:
         try:
             getattr(middleware, hook)(*arguments)
+        except SoftTimeLimitExceeded:
+            # It strikes wherever the process is, and is the task's.
+            raise
         except Exception:
             logger.exception("%s of %r failed", hook, middleware)
 

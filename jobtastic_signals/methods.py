@@ -3,6 +3,7 @@
 Celery's signals have no veto. So ``apply_async`` answers with an existing task's result in place of
 publishing, and ``__call__`` serves a stored value in place of running the body. Both are put on the class
 of a task with our options, in front of what is there, and go on to that for everything else.
+``update_progress`` is put there too, for those who look for it on the task.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from celery import Task
 from celery.result import AsyncResult
 
 from . import backends
-from .calls import Call, Served, TaskPolicy, run_of
-from .registry import sharing_of
+from .calls import Call, Run, Served, TaskPolicy, run_of
+from .progress import update_progress
+from .registry import installation_on, sharing_of
 
 if TYPE_CHECKING:
     from .installation import Installation
@@ -38,6 +40,8 @@ def add_methods(task: type[Task]) -> None:
         if not hasattr(own, _ORIGINAL):
             setattr(method, _ORIGINAL, own)
             setattr(task, name, method)
+    if not hasattr(task, "update_progress"):
+        task.update_progress = staticmethod(update_progress)
 
 
 def remove_methods(task: type[Task]) -> None:
@@ -50,6 +54,8 @@ def remove_methods(task: type[Task]) -> None:
                 delattr(task, name)
             else:
                 setattr(task, name, original)
+    if getattr(vars(task).get("update_progress"), "__func__", None) is update_progress:
+        del task.update_progress
 
 
 def _apply_async(cls: type[Task]) -> ApplyAsync:
@@ -86,6 +92,7 @@ def _call(cls: type[Task]) -> Callable[..., Any]:
         if run is None or cls in run.layers:
             # A plain function call, from outside of any run or from inside of this one.
             return go_on(*args, **kwargs)
+        is_outermost = not run.layers
         run.layers.add(cls)
         if isinstance(run.verdict, Served):
             return run.verdict.value
@@ -93,10 +100,21 @@ def _call(cls: type[Task]) -> Callable[..., Any]:
             raise run.verdict
         if getattr(go_on, "__func__", None) is Task.__call__:
             # Celery's own would push a second request, where it has not been optimised away by a worker.
-            return self.run(*args, **kwargs)
-        return go_on(*args, **kwargs)
+            go_on = self.run
+        return _run_body(run, go_on, args, kwargs) if is_outermost else go_on(*args, **kwargs)
 
     return __call__
+
+
+def _run_body(run: Run, body: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    installation = installation_on(run.task.app)
+    if installation is None:
+        return body(*args, **kwargs)
+    installation.walk("before_body", run)
+    try:
+        return body(*args, **kwargs)
+    finally:
+        installation.walk_back("after_body", run)
 
 
 def _next(cls: type[Task], task: Task, method: Any, name: str) -> Any:

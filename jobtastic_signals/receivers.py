@@ -14,6 +14,7 @@ from celery import Task, signals
 from . import registry
 from .calls import HEADER, Run, attach_run, run_of, stamp_of
 from .methods import current_call
+from .progress import end_report
 from .registry import installation_on, sharing_of
 
 __all__ = ["connect", "disconnect"]
@@ -55,6 +56,7 @@ def task_postrun(task: Task, retval: Any = None, state: str | None = None, **_: 
     installation = installation_on(task.app)
     if run is not None and installation is not None:
         installation.walk_back("after_run", run, state, retval)
+    end_report(task.request)
 
 
 def task_failure(sender: Task, task_id: str, args: Any = None, kwargs: Any = None, **_: Any) -> None:

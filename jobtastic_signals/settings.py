@@ -11,6 +11,8 @@
     Whether a call whose arguments have no canonical form raises
     :exc:`~jobtastic_signals.errors.UnkeyableError` at the caller, as it does by default, or goes unshared,
     with one warning.
+``jobtastic_progress_interval``
+    Seconds between two records of a run's progress at least.
 
 Django's ``CELERY_`` namespace works as for Celery's own: ``CELERY_JOBTASTIC_STORE``.
 """
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,10 +32,14 @@ import platformdirs
 from celery import Celery
 
 from .errors import SettingError
+from .options import boolean_free_number
 from .stores import check_url
 from .stores.guard import check_namespace
 
-__all__ = ["Settings"]
+__all__ = ["PROGRESS_INTERVAL", "Settings"]
+
+#: Seconds between two records of progress, where nothing else is set: nobody's eye is faster.
+PROGRESS_INTERVAL = 0.1
 
 _PREFIX = "jobtastic_"
 _PASSWORDS = re.compile(r"//[^/@\s]*@")
@@ -46,6 +53,7 @@ class Settings:
     store_options: Mapping[str, Any]
     namespace: str
     key_required: bool
+    progress_interval: float
 
     @classmethod
     def read(cls, app: Celery) -> Settings:
@@ -78,6 +86,7 @@ class Settings:
             given.get("jobtastic_store_options", {}),
             given.get("jobtastic_namespace", ""),
             given.get("jobtastic_key_required", True),
+            given.get("jobtastic_progress_interval", PROGRESS_INTERVAL),
         )
 
 
@@ -91,11 +100,20 @@ def _is_bool(value: Any) -> None:
         raise TypeError("neither True nor False")
 
 
+def _is_duration(value: Any) -> None:
+    if not 0 <= boolean_free_number(value) < math.inf:
+        raise ValueError("negative or without end")
+
+
 _SETTINGS = {
     "jobtastic_store": ("it takes the URL of a store, as disk:///var/cache/proj", check_url),
     "jobtastic_store_options": ("it takes a dict of the store's keyword arguments", _is_mapping),
     "jobtastic_namespace": ("it takes a text of letters, digits and . _ -", check_namespace),
     "jobtastic_key_required": ("it takes True or False", _is_bool),
+    "jobtastic_progress_interval": (
+        "it takes a number of seconds, as 0.1; 0 writes every update",
+        _is_duration,
+    ),
 }
 
 

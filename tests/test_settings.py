@@ -65,7 +65,7 @@ def test_settings_say_what_was_configured():
         jobtastic_store_options=options,
         jobtastic_namespace="r-1.2",
     )
-    assert settings == Settings("disk:///srv/store?timeout=1", options, "r-1.2", True)
+    assert settings == Settings("disk:///srv/store?timeout=1", options, "r-1.2", True, 0.1)
 
 
 def test_settings_have_defaults():
@@ -80,7 +80,7 @@ def test_settings_work_in_djangos_namespace():
         CELERY_JOBTASTIC_STORE="memory://", CELERY_JOBTASTIC_NAMESPACE="r1", JOBTASTIC_STROE="not Celery's"
     )
     app.config_from_object(django_settings, namespace="CELERY")
-    assert Settings.read(app) == Settings("memory://", {}, "r1", True)
+    assert Settings.read(app) == Settings("memory://", {}, "r1", True, 0.1)
 
 
 def test_a_setting_made_on_the_app_counts_beside_djangos_namespace():

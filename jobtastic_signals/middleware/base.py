@@ -43,6 +43,15 @@ class Middleware:
     def before_run(self, run: Run) -> None:
         """A worker is about to run the body, or an eager caller; ``run.verdict`` can prevent that."""
 
+    def before_body(self, run: Run) -> None:
+        """The body is about to run, in this thread and context; not so for a run that is served or waits."""
+
+    def after_body(self, run: Run) -> None:
+        """The body has returned or raised, and the result backend does not know it yet.
+
+        Called in the thread and context of :meth:`before_body`.
+        """
+
     def after_run(self, run: Run, state: str | None, value: Any) -> None:
         """The body has ended, or was not run, and the result backend knows it.
 

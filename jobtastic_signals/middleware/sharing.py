@@ -18,7 +18,7 @@ from celery.exceptions import Ignore
 from celery.result import AsyncResult
 from celery.utils.time import maybe_iso8601
 
-from .. import backends, events
+from .. import backends, events, outcomes
 from ..calls import Call, Run, Served, current_run
 from ..options import Option, boolean_free_number
 from ..stores import Claim, Result
@@ -221,6 +221,8 @@ class Sharing(Middleware):
             return
         ttl = None if duration == 0 else max(duration, 0.0)
         if self._store.settle(key, run.id, payload, ttl, handover=timeout or 0.0):
+            if duration >= 0:
+                outcomes.note(self._store, run.id, key, ttl)
             events.emit(events.result_stored, run.task, key=key, task_id=run.id, size=len(payload))
 
     def _release(self, task: Task, key: str, owner: str) -> None:

@@ -1,0 +1,117 @@
+"""How long it will take: percent and seconds left, from what is done and from earlier runs.
+
+Only mathematics: time is given, in seconds of any clock that does not run backwards.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Pace", "blended", "left_by_history", "percent_by_history", "percent_of"]
+
+#: What happened at the time ``s`` of ``t`` counts ``(s / t) ** FADING`` in the mean rate at the time ``t``.
+FADING = 3
+
+#: Seconds that are no estimate any more, but the word for something that stands still: a year.
+LONGEST = 365 * 24 * 3600.0
+
+#: Nothing but being complete is 100 percent.
+ALMOST = 99.99
+
+
+def percent_of(completed: float, total: float) -> float:
+    """How much *completed* of *total* is, from 0 to 100; below 100 as long as something is missing.
+
+    >>> percent_of(0, 8), percent_of(1, 8), percent_of(8, 8), percent_of(9, 8), percent_of(0, 0)
+    (0.0, 12.5, 100.0, 100.0, 100.0)
+    >>> percent_of(999_999_999, 1_000_000_000)
+    99.99
+    """
+    if completed >= total:
+        return 100.0
+    if completed <= 0:
+        return 0.0
+    return min(round(completed / total * 100, 2), ALMOST)
+
+
+@dataclass
+class Pace:
+    """How fast something goes that began at *began*: uniform items, with the past fading.
+
+    The rate is the mean over the time since the beginning, in which the time ``s`` has the weight
+    ``s ** FADING``: polynomial-decay averaging (Shamir and Zhang, 2013). So a run of any length forgets a
+    slow start by the time it has gone on for twice as long, and a steady rate is met exactly.
+
+    >>> pace = Pace(began=0.0)
+    >>> pace.saw(10.0, completed=1)
+    >>> pace.left(4)
+    30.0
+    >>> pace.saw(20.0, completed=101)
+    >>> round(pace.left(202), 1)
+    10.8
+    """
+
+    began: float
+    completed: float = 0.0
+    seen: float | None = None
+    rate: float | None = None
+
+    def saw(self, now: float, completed: float) -> None:
+        """At the time *now*, so many are *completed*; fewer than before begin anew."""
+        if completed < self.completed or completed <= 0:
+            self.began, self.completed, self.seen, self.rate = now, max(completed, 0.0), None, None
+            return
+        before = self.began if self.seen is None else self.seen
+        if now <= before:
+            # No time to divide by: what was done meanwhile counts with the next that comes.
+            return
+        kept = ((before - self.began) / (now - self.began)) ** (FADING + 1)
+        latest = (completed - self.completed) / (now - before)
+        self.rate = latest if self.rate is None else self.rate * kept + latest * (1 - kept)
+        self.completed, self.seen = completed, now
+
+    def left(self, total: float) -> float | None:
+        """Seconds until *total* are completed, since it was last seen; ``None`` without a good estimate."""
+        if self.completed >= total:
+            return 0.0
+        if not self.rate:
+            return None
+        seconds = (total - self.completed) / self.rate
+        return seconds if seconds < LONGEST else None
+
+
+def left_by_history(elapsed: float, durations: Sequence[float]) -> float | None:
+    """Seconds left of a run that has gone on for *elapsed*: the median of the *durations* that were longer.
+
+    ``None`` if none was: this run is the longest that there has been.
+
+    >>> earlier = [3, 10, 12, 50]
+    >>> left_by_history(4.0, earlier), left_by_history(20.0, earlier), left_by_history(60.0, earlier)
+    (8.0, 30.0, None)
+    """
+    longer = [duration for duration in durations if duration > elapsed]
+    return statistics.median(longer) - elapsed if longer else None
+
+
+def percent_by_history(elapsed: float, left: float) -> float:
+    """How much of a run is over that has gone on for *elapsed* seconds, with so many *left*; never 100.
+
+    >>> percent_by_history(4.0, 8.0), percent_by_history(9.0, 0.0)
+    (33.33, 99.99)
+    """
+    return min(percent_of(elapsed, elapsed + left), ALMOST)
+
+
+def blended(done: float, left: float | None, expected: float | None) -> float | None:
+    """Seconds left, of what the pace says and what is *expected* from history.
+
+    The more is *done*, from 0 to 1, the more the pace of this run counts.
+
+    >>> blended(0.25, 100.0, 20.0), blended(0.0, None, 20.0), blended(1.0, 0.0, 20.0)
+    (40.0, 20.0, 0.0)
+    """
+    if left is None or expected is None:
+        return expected if left is None else left
+    return done * left + (1 - done) * expected

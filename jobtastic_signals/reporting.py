@@ -1,0 +1,311 @@
+"""What a run says of its progress, and how much of that is written to the result backend.
+
+Saying is cheap, and writing is not: an update is written when the last one is long enough ago, and what is
+held back is written later by the background thread. What is being said when the body ends is not written any
+more, since the result is about to be.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import operator
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
+from typing import Any
+
+from celery.exceptions import SoftTimeLimitExceeded
+
+from .background import call_at
+from .estimates import Pace, blended, left_by_history, percent_by_history, percent_of
+from .levels import Level
+
+__all__ = ["FIRST", "Past", "Progress", "current_progress"]
+
+logger = logging.getLogger(__name__)
+
+#: The progress of the run whose body goes on in this context.
+current_progress: ContextVar[Progress | None] = ContextVar("jobtastic_current_progress", default=None)
+
+#: What is written when a run starts.
+FIRST = {"progress_percent": 0, "time_remaining": -1, "completed": 0, "total": None, "message": None}
+
+#: Seconds after which what ``update_frequency`` holds back is written nevertheless.
+HELD_BACK = 5.0
+
+#: Seconds between the estimates for a run that says nothing, and before the first one.
+BETWEEN_ESTIMATES = 1.0
+
+#: Seconds without writing, after the result backend failed.
+AFTER_FAILURE = 30.0
+
+
+@dataclass(frozen=True)
+class Past:
+    """What earlier runs of a task tell: how many seconds each took, and the weights of its phases."""
+
+    durations: Sequence[float] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+class Progress:
+    """The progress of one run.
+
+    :ivar took: how many seconds it took, once it is closed.
+    :ivar weights: the sum of the weights of the phases in each level.
+    :param name: what to call the run in warnings.
+    :param write: writes a record, and answers whether there may be more; ``None`` where nobody can read them.
+    :param interval: seconds between two records at least.
+    :param past: what is known of earlier runs; asked once, in the background, of a run that takes a while.
+    :param flushes: whether what is held back may be written while the body does something else. Not so where
+        :meth:`close` is called only after the result was written, which would be overwritten.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        write: Callable[[Mapping[str, Any]], bool] | None,
+        *,
+        interval: float,
+        past: Callable[[], Past] = Past,
+        flushes: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.took = 0.0
+        self.weights: dict[str, float] = {}
+        self._name, self._put, self._interval, self._ask_past = name, write, interval, past
+        self._flushes, self._clock = flushes, clock
+        self._began = clock()
+        self._level = Level()
+        self._in_levels = False
+        self._pace = Pace(self._began)
+        self._past = Past()
+        self._percent: float = 0
+        self._lock = threading.Lock()
+        self._closed = write is None
+        # The only thing that most updates look at: nothing is written before.
+        self._next = float("inf") if write is None else self._began
+        # What is held back by time, and what by count; each is written by the background thread in a while.
+        self._unsaid = self._held = write is None
+        self._counted: Any = 0
+        self._complete = self._warned = False
+        self._token: Token[Progress | None] | None = None
+
+    def enter(self) -> None:
+        """The run goes on in this context, until :meth:`close`."""
+        self._token = current_progress.set(self)
+
+    def begin(self) -> None:
+        """Write the first record, and look in a while whether earlier runs can tell how long it takes."""
+        with self._lock:
+            self._write(FIRST)
+        self._next = self._clock() + self._interval
+        self._later(self._began + BETWEEN_ESTIMATES, self._learn)
+
+    def close(self) -> None:
+        """Write nothing from now on; what is being written is waited for."""
+        if self._token is not None:
+            # A first update within asyncio.run() came from a copy of the context, which is gone.
+            with suppress(ValueError):
+                current_progress.reset(self._token)
+        self.took = self._clock() - self._began
+        self._next = float("inf")
+        with self._lock:
+            self._closed = True
+
+    def update(self, completed: Any, total: Any, frequency: Any = 1, message: Any = None) -> None:
+        """So many of *total* are completed. Never raises, but for a soft time limit that strikes here."""
+        try:
+            level = self._level
+            if message is not None:
+                level.message = message
+            if level.is_loop:
+                level.say(completed, total)
+                self._touch()
+                return
+            level.completed = completed
+            level.total = total
+            if completed == total and not self._complete and level.high == 1.0:
+                self._report()
+            elif frequency != 1 and 0 <= completed - self._counted < frequency:
+                if not self._held:
+                    self._held = True
+                    self._later(self._clock() + HELD_BACK, self._flush)
+            elif self._clock() >= self._next:
+                self._counted = completed
+                self._report()
+            elif not self._unsaid:
+                self._counted = completed
+                self._unsaid = True
+                self._later(self._next, self._flush)
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as error:
+            self._warn("what it says of its progress is not used", error)
+
+    @contextmanager
+    def loop(self, total: Any, message: Any) -> Iterator[Level]:
+        """Be in a tracked loop for as long as this lasts; the items are counted on the level."""
+        with self._inside(
+            lambda around: around.loop(None if total is None else _number(total), message)
+        ) as level:
+            yield level
+
+    @contextmanager
+    def phase(self, name: str, weight: Any, of: Any) -> Iterator[None]:
+        """Be in a phase for as long as this lasts."""
+
+        def enter(around: Level) -> Level:
+            whole = None if of is None else _number(of)
+            return around.phase(str(name), _number(weight), whole, self._past.weights)
+
+        with self._inside(enter):
+            yield
+
+    def count(self, level: Level, seconds: float) -> None:
+        """The tracked loop is at ``level.due``, and has gone on for so many *seconds*."""
+        # As many more as come in half of an interval, so that hardly any item looks at the clock.
+        rate = level.completed / seconds if seconds > 0 else 1.0
+        level.due = level.completed + max(int(rate * self._interval / 2), 1)
+        self._touch()
+
+    @contextmanager
+    def _inside(self, enter: Callable[[Level], Level]) -> Iterator[Level]:
+        around = self._level
+        try:
+            level = enter(around)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            self._warn("what it says of its progress is not used", error)
+            level = Level(around, around.low, around.high, around.path, around.message)
+        if not self._in_levels:
+            self._in_levels = True
+            self._pace = Pace(self._began if around.total is None else self._clock())
+        self._level = level
+        self._touch()
+        try:
+            yield level
+        finally:
+            self._leave(level)
+
+    def _leave(self, level: Level) -> None:
+        # A generator that was not exhausted may end after what is around it.
+        inner: Level | None = self._level
+        while inner is not None and inner is not level:
+            inner = inner.parent
+        if inner is None:
+            return
+        self._level = around = level.leave()
+        self.weights[around.path] = max(self.weights.get(around.path, 0.0), around.passed)
+        if level.high == 1.0 and not self._complete:
+            self._report()
+        else:
+            self._touch()
+
+    def _touch(self) -> None:
+        if self._clock() >= self._next:
+            self._report()
+        elif not self._unsaid:
+            self._unsaid = True
+            self._later(self._next, self._flush)
+
+    def _report(self) -> None:
+        """Write where the run is now."""
+        now = self._clock()
+        self._next = now + self._interval
+        with self._lock:
+            if self._closed:
+                return
+            # Before anything is read: what is said from here on is for the next time.
+            self._unsaid = self._held = False
+            try:
+                record = self._record(now)
+            except SoftTimeLimitExceeded:
+                raise
+            except Exception as error:
+                self._warn("what it says of its progress is not used", error)
+                return
+            self._complete = record["progress_percent"] == 100
+            self._write(record)
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        if self._closed or self._put is None:
+            return
+        try:
+            self._closed = not self._put(record)
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as error:
+            self._next = self._clock() + AFTER_FAILURE
+            self._warn("its progress could not be written", error)
+
+    def _record(self, now: float) -> dict[str, Any]:
+        level = self._level
+        message = None if level.message is None else str(level.message)
+        completed, total = _number(level.completed), None if level.total is None else _number(level.total)
+        done, whole = (level.position, 1.0) if self._in_levels else (completed, total)
+        percent, left = self._percent, None
+        if whole is not None:
+            percent = percent_of(done, whole)
+            self._pace.saw(now, done)
+            left = self._pace.left(whole)
+        expected = left_by_history(now - self._began, self._past.durations)
+        if expected is not None and total is None:
+            percent = max(percent, percent_by_history(now - self._began, expected))
+        left = blended(percent / 100, left, expected)
+        self._percent = percent
+        return {
+            "progress_percent": percent,
+            "time_remaining": -1 if left is None else round(left, 1),
+            "completed": completed,
+            "total": total,
+            "message": message,
+        }
+
+    def _later(self, when: float, function: Callable[[], None]) -> None:
+        if self._put is not None:
+            call_at(when, function)
+
+    def _flush(self) -> None:
+        if self._closed:
+            return
+        level = self._level
+        # The loop may have become slow since it last reckoned when to look at the clock.
+        level.due = 0
+        if not self._flushes:
+            return
+        if self._unsaid and self._clock() < self._next:
+            self._later(self._next, self._flush)
+        elif self._unsaid or self._held:
+            self._report()
+
+    def _learn(self) -> None:
+        if not self._closed:
+            self._past = self._ask_past()
+            if self._past.durations:
+                self._estimate()
+
+    def _estimate(self) -> None:
+        """Tell again how long it takes, for as long as the run itself does not."""
+        if not self._closed:
+            if self._level.total is None:
+                self._report()
+            self._later(self._clock() + BETWEEN_ESTIMATES, self._estimate)
+
+    def _warn(self, what: str, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning("%s: %s: %r", self._name, what, error)
+
+
+def _number(value: Any) -> float:
+    """*value* as an ``int`` or ``float`` that JSON can carry."""
+    if isinstance(value, str):
+        raise TypeError(f"{value!r} is not a number")
+    number: float = operator.index(value) if hasattr(value, "__index__") else float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not a finite number")
+    return number
