@@ -29,7 +29,7 @@ class _Background:
     def call_at(self, when: float, function: Callable[[], None]) -> None:
         with self._changed:
             heapq.heappush(self._due, (when, next(self._numbers), function))
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 thread = threading.Thread(target=self._work, name="jobtastic", daemon=True)
                 thread.start()
                 self._thread = thread
@@ -52,7 +52,7 @@ class _Background:
                 wait = self._due[0][0] - time.monotonic() if self._due else None
                 if wait is not None and wait <= 0:
                     return heapq.heappop(self._due)[2]
-                self._changed.wait(wait)
+                self._changed.wait(None if wait is None else min(wait, threading.TIMEOUT_MAX))
 
 
 # One for each process: what a child inherits has no thread, and its lock may be held by nobody.

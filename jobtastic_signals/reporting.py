@@ -101,9 +101,9 @@ class Progress:
 
     def begin(self) -> None:
         """Write the first record, and look in a while whether earlier runs can tell how long it takes."""
+        self._next = self._began + self._interval
         with self._lock:
             self._write(FIRST)
-        self._next = self._clock() + self._interval
         self._later(self._began + BETWEEN_ESTIMATES, self._learn)
 
     def close(self) -> None:
@@ -116,6 +116,8 @@ class Progress:
         self._next = float("inf")
         with self._lock:
             self._closed = True
+            # So that nothing is asked for later by a thread that goes on to tell.
+            self._unsaid = self._held = True
 
     def update(self, completed: Any, total: Any, frequency: Any = 1, message: Any = None) -> None:
         """So many of *total* are completed. Never raises, but for a soft time limit that strikes here."""

@@ -76,6 +76,8 @@ class Reported:
         self.progress = Progress(
             "task", self._put, interval=interval, past=lambda: past or Past(), flushes=False, clock=self.clock
         )
+        # The background thread lives by another clock.
+        self.progress._later = lambda when, function: None
         self.progress.begin()
 
     def _put(self, record: Any) -> bool:
@@ -362,6 +364,31 @@ def test_what_is_held_back_is_written_while_the_body_does_something_else(new_app
         wait_until(lambda: records[-1]["completed"] == 999, what="the last update")
 
     run(app, body)
+
+
+def test_a_thread_that_goes_on_to_tell_harms_nobody(new_app, records):
+    app = new_app(jobtastic_progress_interval=0.05)
+    stop = threading.Event()
+
+    def talk():
+        while not stop.is_set():
+            update_progress(1, 3)
+
+    def leaves_a_thread(self):
+        threading.Thread(target=contextvars.copy_context().run, args=(talk,), daemon=True).start()
+
+    def body(self):
+        update_progress(1, 10)
+        update_progress(2, 10)
+        wait_until(lambda: records[-1]["completed"] == 2, what="what was held back")
+
+    try:
+        first = run(app, leaves_a_thread)
+        second = run(app, body, name="proj.other")
+    finally:
+        stop.set()
+    assert [first.state, second.state] == ["SUCCESS"] * 2
+    assert [each["total"] for each in records if each["task_id"] == second.id] == [None, 10]
 
 
 def test_a_soft_time_limit_that_strikes_while_a_record_is_written_is_the_tasks(new_app):

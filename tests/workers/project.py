@@ -6,11 +6,13 @@ calling :func:`create_app`. Each body writes a line to the journal, so that a te
 
 from __future__ import annotations
 
+import contextvars
 import enum
 import json
 import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +23,7 @@ from typing import Any, NamedTuple
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
-from jobtastic_signals import Jobtastic, register_type
+from jobtastic_signals import Jobtastic, register_type, update_progress
 from jobtastic_signals.calls import run_of
 from jobtastic_signals.registry import installation_on
 
@@ -260,7 +262,73 @@ def _define(app: Celery, journal: Path) -> dict[str, Task]:
         note(self, token)
         return run_of(self.request).key
 
+    @task(herd_avoidance_timeout=HERD)
+    def told(self: Task, token: str, total: int) -> Any:
+        """Tell each step, and go on from it when the test says so."""
+        note(self, token)
+        for n in range(1, total + 1):
+            update_progress(n - 1, total, message=f"step {n}")
+            await_step(journal, token, n)
+        return total
+
+    @task()
+    def told_without_options(self: Task, token: str) -> Any:
+        update_progress(1, 4, message="by a plain task")
+        await_step(journal, token, 1)
+
+    @task(herd_avoidance_timeout=HERD, time_limit=1)
+    def talks_and_ends(self: Task, token: str, how: str) -> Any:
+        """Tell more than can be written, from two threads, until the end comes."""
+        note(self, token)
+        talking = contextvars.copy_context()
+        threading.Thread(target=talking.run, args=(talk, 3.0), daemon=True).start()
+        talk(0.3)
+        return talk(60) if how == "hard limit" else _end(how)
+
+    @task(herd_avoidance_timeout=HERD)
+    def takes(self: Task, token: str, seconds: float) -> None:
+        """Say nothing of the time that it takes."""
+        note(self, token)
+        time.sleep(seconds)
+
+    @task(herd_avoidance_timeout=HERD)
+    def many_updates(self: Task, token: str, updates: int) -> float:
+        """The seconds that so many updates take."""
+        start = time.perf_counter()
+        for n in range(updates):
+            update_progress(n + 1, updates)
+        return time.perf_counter() - start
+
     return {name: made for name, made in locals().items() if hasattr(made, "apply_async")}
+
+
+def poll(project: SimpleNamespace, task_id: str) -> tuple[str, Any]:
+    """State and result, for a web process that knows nothing but the id."""
+    poller = Celery("poller", backend=project.app.conf.result_backend, set_as_current=False)
+    try:
+        # In one read, or the state may be older than the result.
+        meta = poller.backend.get_task_meta(task_id)
+        return meta["status"], meta["result"]
+    finally:
+        close(poller)
+
+
+def let_go(journal: Path, token: str, step: int) -> None:
+    """Let the run of *token* go on from its *step*."""
+    Path(f"{journal}-{token}-{step}").touch()
+
+
+def await_step(journal: Path, token: str, step: int) -> None:
+    patience = time.monotonic() + 20
+    while not Path(f"{journal}-{token}-{step}").exists() and time.monotonic() < patience:
+        time.sleep(0.01)
+
+
+def talk(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        update_progress(end - time.monotonic(), seconds)
+        time.sleep(0.001)
 
 
 def _end(how: str) -> Any:

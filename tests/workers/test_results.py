@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from celery import Celery
-from celery.result import AsyncResult
 
 from jobtastic_signals import Result
 
 from .conftest import celery, on
-from .project import close, create_app
+from .project import close, create_app, poll
 from .servers import wait_until
 
 TIMEOUT = 30
-
-
-def poll(project, task_id):
-    """What a web process sees that knows nothing but the id."""
-    poller = Celery("poller", backend=project.app.conf.result_backend, set_as_current=False)
-    try:
-        result = AsyncResult(task_id, app=poller)
-        return result.state, result.result
-    finally:
-        close(poller)
 
 
 def is_stored(project, name, *args):

@@ -1,0 +1,145 @@
+"""What is kept of earlier runs, and what a run makes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobtastic_signals import phase, track, update_progress
+from jobtastic_signals.history import RUNS, History
+from jobtastic_signals.reporting import Past, current_progress
+
+from . import unit_apps
+from .test_progress import Reported, add, records, run  # noqa: F401  # a fixture
+from .unit_apps import store_of
+from .workers.servers import wait_until
+
+new_app = unit_apps.new_app
+
+
+@pytest.fixture
+def history(new_app):
+    app = new_app()
+    return History(lambda: store_of(app))
+
+
+def test_nothing_is_known_at_first(history):
+    assert history.of("proj.task") == Past()
+
+
+def test_the_latest_runs_are_kept_of_each_task(history):
+    for n in range(RUNS + 5):
+        history.add("proj.task", f"id-{n}", n, {})
+    history.add("proj.other", "id", 7.1234, {})
+    assert history.of("proj.task").durations == [float(n) for n in range(5, RUNS + 5)]
+    assert history.of("proj.other").durations == [7.123]
+
+
+def test_weights_are_those_that_were_seen_last(history):
+    history.add("proj.task", "1", 1, {"": 4.0, "render": 2.0})
+    history.add("proj.task", "2", 1, {"": 5.0})
+    assert history.of("proj.task").weights == {"": 5.0, "render": 2.0}
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b'{"durations": 1}', b'{"durations": ["x"], "weights": {}}'])
+def test_what_cannot_be_read_is_not_used(new_app, caplog, payload):
+    app = new_app()
+    store_of(app).settle("history:proj.task", "id", payload, None)
+    assert History(lambda: store_of(app)).of("proj.task") == Past()
+    assert "earlier runs of proj.task" in caplog.text
+
+
+@pytest.fixture
+def remembers(monkeypatch):
+    monkeypatch.setattr("jobtastic_signals.middleware.progress.WORTH_REMEMBERING", 0.0)
+
+
+def durations(app, name="proj.task"):
+    return list(History(lambda: store_of(app)).of(name).durations)
+
+
+@pytest.mark.usefixtures("remembers")
+def test_a_success_is_remembered_and_a_failure_is_not(new_app):
+    app = new_app()
+    run(app, lambda self: None)
+    assert len(durations(app)) == 1
+    run(app, lambda self: 1 / 0, name="proj.fails")
+    assert durations(app, "proj.fails") == []
+
+
+@pytest.mark.usefixtures("remembers")
+def test_a_served_run_is_not_remembered(new_app):
+    app = new_app()
+    task = add(app, lambda self: 7, cache_duration=60)
+    task.delay()
+    unit_apps.work_off(app)
+    task.apply_async(task_id="served")
+    unit_apps.work_off(app)
+    assert len(durations(app)) == 1
+
+
+def test_short_runs_are_not_worth_remembering(new_app):
+    app = new_app()
+    run(app, lambda self: None)
+    assert durations(app) == []
+
+
+@pytest.mark.usefixtures("remembers")
+def test_the_second_run_knows_the_weights_of_the_first(new_app, records, monkeypatch):  # noqa: F811
+    # At once, where a real run looks after a second.
+    monkeypatch.setattr("jobtastic_signals.reporting.BETWEEN_ESTIMATES", 0.0)
+    app = new_app(jobtastic_progress_interval=0)
+
+    def body(self):
+        if durations(app):
+            wait_until(lambda: current_progress.get()._past.durations, what="what is known of the first run")
+        with phase("load"):
+            update_progress(1, 2)
+        with phase("render", weight=3):
+            list(track("ab"))
+
+    run(app, body)
+    first = {each["progress_percent"] for each in records}
+    del records[:]
+    run(app, body)
+    assert 12.5 not in first
+    assert {12.5, 25.0, 62.5, 100.0} <= {each["progress_percent"] for each in records}
+
+
+def with_history(*durations: float) -> Reported:
+    reported = Reported(interval=0, past=Past(durations))
+    reported.progress._learn()
+    return reported
+
+
+def test_a_run_that_says_nothing_is_told_by_history():
+    reported = with_history(10.0, 10.0, 12.0)
+    assert reported.records[-1]["progress_percent"] == 0
+    assert reported.records[-1]["time_remaining"] == 10
+    reported.clock.now += 5
+    reported.progress._estimate()
+    assert reported.records[-1]["progress_percent"] == 50
+    assert reported.records[-1]["time_remaining"] == 5
+    reported.clock.now += 6
+    reported.progress._estimate()
+    assert reported.records[-1]["progress_percent"] == 91.67
+    assert reported.records[-1]["time_remaining"] == 1
+    reported.clock.now += 6
+    reported.progress._estimate()
+    assert reported.records[-1]["progress_percent"] == 91.67
+    assert reported.records[-1]["time_remaining"] == -1
+
+
+def test_a_run_that_counts_is_told_by_both_at_first_more_by_history():
+    reported = with_history(100.0)
+    record = reported.after(10, 1, 100)
+    # Its own pace says 990 s, history 90 s.
+    assert record["progress_percent"] == 1
+    assert record["time_remaining"] == pytest.approx(0.01 * 990 + 0.99 * 90, abs=0.1)
+    assert reported.after(90, 100, 100)["time_remaining"] == 0
+
+
+def test_a_count_without_a_total_moves_by_history():
+    reported = with_history(10.0)
+    record = reported.after(5, 500, None)
+    assert (record["progress_percent"], record["completed"], record["total"]) == (50, 500, None)
+    assert record["time_remaining"] == 5
