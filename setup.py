@@ -12,9 +12,10 @@ VERSION = next(
 REDIS = ["celery[redis]>=5.4,<5.8"]
 MEMCACHED = ["pymemcache>=4"]
 DJANGO = ["django>=4.2"]
-FLASK = ["flask>=3"]
-ASGI = ["starlette>=0.37"]
-DEMO = ["rich>=13"]
+FLASK = ["flask>=3", "itsdangerous>=2.1"]
+ASGI = ["starlette>=0.37", "itsdangerous>=2.1"]
+CLI = ["rich>=13"]
+DEMO = [*CLI, *FLASK]
 TESTING = ["hypothesis>=6.100", "pytest>=8"]
 
 setup(
@@ -25,7 +26,8 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["jobtastic_signals", "jobtastic_signals.*"]),
-    package_data={"jobtastic_signals": ["py.typed"]},
+    package_data={"jobtastic_signals": ["py.typed", "web/static/*", "demo/web/*"]},
+    entry_points={"celery.commands": ["jobtastic = jobtastic_signals.cli:jobtastic"]},
     python_requires=">=3.10",
     install_requires=[
         "celery>=5.4,<5.8",
@@ -40,6 +42,7 @@ setup(
         "django": DJANGO,
         "flask": FLASK,
         "asgi": ASGI,
+        "cli": CLI,
         "demo": DEMO,
         "testing": TESTING,
     },

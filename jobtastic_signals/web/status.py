@@ -40,10 +40,10 @@ def task_status(app: Celery, task_id: str, *, traceback: bool = False) -> dict[s
     has the status ``FAILURE`` and its true name in ``state``. Everything is JSON: numbers that are not finite
     are ``None``, and what JSON does not know is text.
 
-    :param traceback: whether to send the traceback of a failure, which may tell more than a user should know.
     What the result backend has lost is answered from the store, if that is still the result of calls like
     the one that made it; and the result backend is told again.
 
+    :param traceback: whether to send the traceback of a failure, which may tell more than a user should know.
     :raises JobtasticError: if *app* has no result backend.
     :raises Exception: what the result backend raises when it cannot be asked.
 

@@ -1,0 +1,109 @@
+"""The endpoints as a Flask blueprint.
+
+For example::
+
+    app.register_blueprint(status_routes(celery_app))
+
+    @app.post("/reports")
+    def start():
+        result = report.delay(request.form["customer"])
+        return {"status": url_for("jobtastic.status", reference=task_token(result.id))}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from celery import Celery
+
+from .answers import METHODS, Answer
+from .endpoint import DetachedEndpoint, Endpoint
+from .events import stream as chunks
+from .tokens import SecretSigner
+
+try:
+    from flask import Blueprint, Request, Response, current_app, request
+except ImportError as error:
+    raise ImportError(f"{__name__} needs Flask: pip install 'jobtastic-signals[flask]'") from error
+
+__all__ = ["status_routes", "task_token"]
+
+
+def status_routes(
+    celery_app: Celery,
+    *,
+    authorize: Callable[[Request, str], bool] | None = None,
+    max_age: float = 86400,
+    stream: bool = False,
+    traceback: bool = False,
+) -> Blueprint:
+    """A blueprint, mounted at ``/task`` unless ``register_blueprint`` is given another ``url_prefix``.
+
+    :param authorize: is asked at each request whether it may see a task id, with a token too. Without it,
+        tokens are enough, and plain task ids are refused. What it raises goes to Flask.
+    :param max_age: seconds for which a token is valid.
+    :param stream: whether to offer server-sent events, each of which occupies a thread of the server.
+    :param traceback: whether to send the tracebacks of failures.
+    :raises TypeError, ValueError: for wrong arguments.
+    """
+    views = _Views(
+        DetachedEndpoint(
+            celery_app, _signer, authorize=authorize, max_age=max_age, stream=stream, traceback=traceback
+        )
+    )
+    rules: dict[str, Callable[..., Response]] = {
+        "/<reference>/status/": views.status,
+        "/<reference>/events/": views.events,
+        "/progress.js": views.script,
+        "/": views.unknown,
+        "/<path:path>": views.unknown,
+    }
+    blueprint = Blueprint("jobtastic", __name__, url_prefix="/task")
+    for rule, view in rules.items():
+        blueprint.add_url_rule(rule, view_func=view, methods=METHODS, strict_slashes=False)
+    return blueprint
+
+
+def task_token(task_id: str) -> str:
+    """What stands for *task_id* in the URL, signed with the ``SECRET_KEY`` of the current Flask app.
+
+    :raises RuntimeError: if that has none.
+    :raises ValueError: for what is no task id.
+    """
+    signer = _signer()
+    if signer is None:
+        raise RuntimeError("task_token signs with the SECRET_KEY of the Flask app; set one")
+    return signer.sign(task_id)
+
+
+class _Views:
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    def status(self, reference: str) -> Response:
+        return self._respond(self._answer(reference, self._endpoint.status))
+
+    def events(self, reference: str) -> Response:
+        tell = partial(self._endpoint.events, last_event_id=request.headers.get("Last-Event-ID"))
+        return self._respond(self._answer(reference, tell))
+
+    def script(self) -> Response:
+        return self._respond(self._endpoint.script(request.method, request.headers.get("If-None-Match")))
+
+    def unknown(self, path: str = "") -> Response:
+        return self._respond(self._endpoint.unknown())
+
+    def _answer(self, reference: str, tell: Callable[[str], Answer]) -> Answer:
+        return self._endpoint.answer(request, request.method, reference, tell)
+
+    def _respond(self, answer: Answer) -> Response:
+        answer = answer.to(request.method)
+        body = [answer.body] if answer.feed is None else chunks(answer.feed, self._endpoint.read)
+        return Response(body, answer.status, answer.headers)
+
+
+def _signer() -> SecretSigner | None:
+    if not current_app.secret_key:
+        return None
+    return SecretSigner([*(current_app.config.get("SECRET_KEY_FALLBACKS") or ()), current_app.secret_key])

@@ -1,0 +1,53 @@
+"""A Flask site with the endpoints, under Waitress or under Werkzeug's own server."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, request
+
+from jobtastic_signals.web.flask import status_routes, task_token
+
+from . import site
+
+
+def create_app() -> Flask:
+    app = Flask(__name__, static_folder=None)
+    app.config["SECRET_KEY"] = site.SECRET
+    options = site.options(lambda request: request.cookies)
+    app.register_blueprint(status_routes(site.create_celery(site.config["conf"]), **options))
+
+    @app.before_request
+    def fail():
+        if status := site.failure(request.path):
+            return Response("failed on purpose", status)
+
+    @app.get("/page/<reference>")
+    def page(reference):
+        text = site.page(reference, request.args.to_dict())
+        return Response(text, headers={"Content-Security-Policy": site.POLICY})
+
+    @app.get("/file/<name>")
+    def file(name):
+        content, kind = site.file(name)
+        return Response(content, content_type=kind, headers={"Content-Security-Policy": site.POLICY})
+
+    @app.get("/token/<task_id>")
+    def token(task_id):
+        return Response(task_token(task_id), content_type="text/plain")
+
+    return app
+
+
+def run(port: int) -> None:
+    site.log_everything()
+    if site.config["server"] == "werkzeug":
+        from werkzeug.serving import run_simple
+
+        run_simple("127.0.0.1", port, create_app(), threaded=True)
+    else:
+        import waitress
+
+        waitress.serve(create_app(), host="127.0.0.1", port=port, threads=8)
+
+
+if __name__ == "__main__":
+    run(site.config["port"])

@@ -1,0 +1,100 @@
+"""What the sites of all frameworks have in common: their configuration, pages, files and planned failures.
+
+Each site serves the endpoints below ``/task``, and for the tests of browsers and clients:
+
+``/page/<reference>?name=value``
+    A page with a strict content security policy and one ``<jobtastic-progress>``, whose attributes are the
+    query's; ``?stream`` has no value, ``?src=...`` replaces the one of the reference.
+``/file/<name>``
+    A file that a test has put into the folder ``files``, under the same policy.
+``/token/<task id>``
+    What the framework's ``task_token`` makes of it.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+import mimetypes
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+
+#: All sites sign with it.
+SECRET = "a secret of these tests, and of nobody else"
+POLICY = "default-src 'self'"
+
+config: dict[str, Any] = json.loads(os.environ.get("TEST_SITE", "{}"))
+folder = Path(config.get("folder", "."))
+_counting = threading.Lock()
+
+
+def log_everything() -> None:
+    """Write warnings and errors to the log of the site, whatever its framework does with them."""
+    logging.basicConfig(level=logging.WARNING)
+    # Waitress tells whenever a request waits for a thread.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+
+
+def create_celery(conf: dict[str, Any]) -> Celery:
+    app = Celery("site", set_as_current=False)
+    app.conf.update(conf)
+    return app
+
+
+def options(request_cookies: Any) -> dict[str, Any]:
+    """What the test wants ``status_routes`` to be given; *request_cookies* gets those of a request."""
+    chosen = {
+        name: config[name] for name in ("max_age", "stream", "traceback") if config.get(name) is not None
+    }
+    hooks = {
+        "everybody": lambda request, task_id: True,
+        "nobody": lambda request, task_id: False,
+        "mine": lambda request, task_id: task_id.startswith("mine"),
+        "cookie": lambda request, task_id: request_cookies(request).get("user") == "owner",
+        "broken": _broken,
+    }
+    if (name := config.get("authorize")) is not None:
+        chosen["authorize"] = hooks[name]
+    return chosen
+
+
+def _broken(request: Any, task_id: str) -> bool:
+    raise RuntimeError("a bug of the site's own")
+
+
+def page(reference: str, attributes: dict[str, str]) -> str:
+    given = {"src": f"/task/{reference}/status/", **attributes}
+    written = "".join(
+        f' {html.escape(name)}="{html.escape(value)}"' if value else f" {html.escape(name)}"
+        for name, value in given.items()
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Progress</title>
+<script type="module" src="/task/progress.js"></script>
+<jobtastic-progress{written}></jobtastic-progress>
+"""
+
+
+def file(name: str) -> tuple[bytes, str]:
+    """The content and type of a file that a test has put there."""
+    path = folder / "files" / name
+    return path.read_bytes(), mimetypes.guess_type(path)[0] or "application/octet-stream"
+
+
+def failure(path: str) -> int:
+    """The status with which a request to *path* is to fail, as ``Site.fail`` planned; 0 if it is not to."""
+    for plan in folder.glob("fail-*"):
+        with _counting:
+            times, status, part = json.loads(plan.read_text())
+            if part in path and times:
+                plan.write_text(json.dumps([times - 1, status, part]))
+                return status
+    return 0
