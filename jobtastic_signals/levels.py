@@ -57,6 +57,16 @@ class Level:
             done += _share(self.within[1], self.within[2])
         return max(self.low + (self.high - self.low) * _share(done, self.total), self.reached)
 
+    @property
+    def counted(self) -> Level:
+        """The level whose counts go with the position: the outermost loop around this one, or this one."""
+        found, around = self, self.parent
+        while around is not None:
+            if around.is_loop:
+                found = around
+            around = around.parent
+        return found
+
     def loop(self, total: float | None, message: str | None) -> Level:
         """A level for a loop over *total* items: it takes what is left of where this level is."""
         low, high = self._at()

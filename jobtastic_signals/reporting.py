@@ -247,7 +247,8 @@ class Progress:
     def _record(self, now: float) -> dict[str, Any]:
         level = self._level
         message = None if level.message is None else str(level.message)
-        completed, total = _number(level.completed), None if level.total is None else _number(level.total)
+        completed, total = level.counted.completed, level.counted.total
+        completed, total = _number(completed), None if total is None else _number(total)
         done, whole = (level.position, 1.0) if self._in_levels else (completed, total)
         percent, left = self._percent, None
         if whole is not None:

@@ -6,6 +6,8 @@ import os
 import threading
 import time
 
+import pytest
+
 from jobtastic_signals.background import call_at
 
 from .workers.servers import wait_until
@@ -44,6 +46,7 @@ def test_one_thread_serves_all():
     assert len(set(seen)) == 1
 
 
+@pytest.mark.filterwarnings("ignore:Exception in thread jobtastic")
 def test_a_thread_that_ended_is_made_anew():
     """By an exit, which is nothing that a function should ask for."""
 

@@ -755,3 +755,16 @@ def test_an_error_in_a_phase_or_a_loop_is_the_tasks(new_app):
                 raise KeyError("x")
 
     assert isinstance(run(app, body).result, KeyError)
+
+
+def test_counts_go_with_the_percent_so_those_of_the_outer_loop_are_told(new_app, records):
+    app = new_app(jobtastic_progress_interval=0)
+
+    def body(self):
+        for _ in track("ab", message="letters"):
+            with phase("x"):
+                list(track(range(10)))
+
+    run(app, body)
+    assert {each["total"] for each in records[1:-1]} == {2}
+    assert {each["message"] for each in records[1:-1]} == {"letters", "x"}

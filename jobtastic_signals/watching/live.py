@@ -1,0 +1,132 @@
+"""Live progress bars; each gives way to the outcome of its task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from celery import states
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task
+from rich.table import Column
+from rich.text import Text
+
+from .base import Sight, View, clean, span
+
+__all__ = ["LiveView", "can_draw"]
+
+#: The characters of a long id by which one recognises it, and those of an id that is not long.
+SHORT_ID, NOT_LONG = 8, 16
+
+#: The columns that a terminal must have for each part of a line besides the id, the bar and the percent.
+_ROOM_FOR_LEFT, _ROOM_FOR_MESSAGE, _ROOM_FOR_COUNT = 40, 56, 72
+
+
+def can_draw() -> bool:
+    """Whether the terminal can move its cursor."""
+    return not Console().is_dumb_terminal
+
+
+class LiveView(View):
+    """A bar for each task that runs, below the outcomes of those that have ended.
+
+    What tasks say is put into :class:`rich.text.Text`, where nothing is markup.
+    """
+
+    def __init__(self, task_ids: Sequence[str], *, no_color: bool = False) -> None:
+        self._console = Console(highlight=False, no_color=no_color or None)
+        self._progress = Progress(*_columns(self._console.width), console=self._console, transient=True)
+        ids = list(dict.fromkeys(task_ids))
+        length = _telling_length(ids)
+        self._bars = {
+            task_id: self._progress.add_task(clean(task_id[:length]), total=None, sight=Sight(task_id, ""))
+            for task_id in ids
+        }
+
+    def __enter__(self) -> LiveView:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, cls: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, sight: Sight) -> None:
+        if sight.final:
+            self._end(sight, "bold green" if sight.succeeded else "bold red", sight.outcome)
+            return
+        self._progress.update(
+            self._bars[sight.task_id],
+            total=None if sight.percent is None else 100,
+            completed=sight.percent or 0,
+            sight=sight,
+        )
+
+    def give_up(self, sight: Sight, seconds: float) -> None:
+        self._end(sight, "bold yellow", f"not ended after {span(seconds)}")
+
+    def say(self, notice: str) -> None:
+        self._console.print(Text(notice, style="yellow"))
+
+    def _end(self, sight: Sight, style: str, outcome: str) -> None:
+        self._progress.remove_task(self._bars[sight.task_id])
+        # Otherwise the bar would be drawn once more, below its outcome.
+        self._progress.refresh()
+        self._console.print(Text.assemble(sight.name, "  ", (sight.state, style), "  ", outcome))
+
+
+class _Part(ProgressColumn):
+    """A column of what *tell* says of a task's sight."""
+
+    def __init__(self, tell: Callable[[Sight], str], style: str, column: Column) -> None:
+        super().__init__(table_column=column)
+        self._tell = tell
+        self._style = style
+
+    def render(self, task: Task) -> Text:
+        return Text(self._tell(task.fields["sight"]), style=self._style)
+
+
+class _Name(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(task.description)
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    """What fits in *width*."""
+    columns = [
+        _Name(Column(no_wrap=True)),
+        BarColumn(bar_width=min(40, max(8, width // 4)), finished_style="bar.complete"),
+        _Part(_percent, "", Column(no_wrap=True, justify="right", min_width=5)),
+    ]
+    if width >= _ROOM_FOR_COUNT:
+        columns.append(_Part(lambda sight: sight.count, "dim", Column(no_wrap=True)))
+    if width >= _ROOM_FOR_LEFT:
+        columns.append(_Part(lambda sight: sight.left, "cyan", Column(no_wrap=True)))
+    if width >= _ROOM_FOR_MESSAGE:
+        columns.append(_Part(_news, "", Column(no_wrap=True, overflow="ellipsis", ratio=1)))
+    return columns
+
+
+def _percent(sight: Sight) -> str:
+    return "" if sight.percent is None else f"{int(sight.percent)} %"
+
+
+def _news(sight: Sight) -> str:
+    """The message, and the state where it is not that of a run that tells its progress."""
+    if sight.percent is not None or sight.state == states.PENDING:
+        return sight.message
+    return "  ".join(filter(None, (sight.state, sight.message)))
+
+
+def _telling_length(ids: Sequence[str]) -> int:
+    """How many characters tell *ids* from each other.
+
+    >>> _telling_length(["7c9e6679-7425-40de"]), _telling_length(["annual-report-2025", "annual-report-2026"])
+    (8, 18)
+    """
+    longest = max(map(len, ids))
+    if longest <= NOT_LONG:
+        return longest
+    return next((n for n in range(SHORT_ID, longest) if len({i[:n] for i in ids}) == len(ids)), longest)
