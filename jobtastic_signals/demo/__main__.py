@@ -7,6 +7,9 @@ import sys
 
 import click
 
+#: What the extra "demo" installs, and what comes with that.
+_EXTRA = ("rich", "flask", "werkzeug", "itsdangerous")
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
@@ -14,7 +17,13 @@ import click
     is_flag=True,
     help="Leave jobtastic-signals switched off, to see what Celery does by itself. Ends with status 1.",
 )
-def main(without_plugin: bool) -> None:
+@click.option(
+    "--web",
+    is_flag=True,
+    help="Serve a page to try it in a browser: a slow report, its progress, two tabs that share one run. "
+    "Ctrl-C ends it, with status 0.",
+)
+def main(without_plugin: bool, web: bool) -> None:
     """Show jobtastic-signals at work on a real Celery worker, in about ten seconds.
 
     Four scenes: a double click, a question that was asked before, equal jobs in one batch, and a worker
@@ -27,12 +36,16 @@ def main(without_plugin: bool) -> None:
     if os.name == "nt":
         _refuse("The demo kills a process with SIGKILL, so it needs Linux or macOS.")
     try:
-        from .run import perform
+        if web:
+            from .page_run import serve as show
+        else:
+            from .run import perform as show
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "rich":
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRA:
             raise
-        _refuse("The demo needs the package rich: pip install 'jobtastic-signals[demo]'")
-    sys.exit(perform(plugin=not without_plugin))
+        _refuse(f"The demo needs the package {missing}: pip install 'jobtastic-signals[demo]'")
+    sys.exit(show(plugin=not without_plugin))
 
 
 def _refuse(reason: str) -> None:

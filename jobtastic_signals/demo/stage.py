@@ -98,7 +98,9 @@ def settings() -> dict[str, Any]:
             "control_folder": f"{folder}/control",
             "polling_interval": 0.01,
         },
-        "result_backend": f"file://{folder}/results",
+        "result_backend": f"jobtastic_signals.demo.results:Backend+file://{folder}/results",
+        # The worker is started for the tasks of the show; these are for the page.
+        "imports": ["jobtastic_signals.demo.page_tasks"],
         "jobtastic_store": f"disk://{quote(folder)}/store",
         # Celery looks every second whether a batch is complete, and waits for ten until it says that a
         # process was killed: good for production, long for somebody who watches.
