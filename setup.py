@@ -21,7 +21,7 @@ TESTING = ["hypothesis>=6.100", "pytest>=8"]
 setup(
     name="jobtastic-signals",
     version=VERSION,
-    description="Cached results and herd avoidance for any existing Celery task, without a base class",
+    description="Cached results, herd avoidance and progress for any Celery task, without a base class",
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="MIT",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import doctest
+import json
 import os
 import pkgutil
 import re
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ import pytest
 import jobtastic_signals
 
 from .unit_apps import nothing_shared
-from .workers.servers import redis_server, running, wait_until
+from .workers.servers import free_port, redis_server, running, wait_until
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -98,6 +101,43 @@ def test_the_page_on_testing_shows_what_pytest_says(tmp_path: Path):
     shown = re.search(r"```text\n(.*?)```", page.read_text(), re.DOTALL)[1]
     errors = [line.removeprefix("E       ") for line in done.stdout.splitlines() if line.startswith("E  ")]
     assert errors == shown.splitlines()
+
+
+SITES = {
+    "flask": ["flask", "--app", "flask_site", "run", "--port"],
+    "django": ["django", "runserver", "--settings", "settings", "--pythonpath", ".", "--noreload"],
+    "fastapi": ["uvicorn", "fastapi_site:app", "--port"],
+}
+
+
+@pytest.mark.parametrize("framework", SITES)
+def test_the_sites_that_the_page_on_progress_shows_tell_the_status(framework: str, tmp_path: Path):
+    """As typed, but for the place of Redis; Django's own settings are not shown."""
+    write_files(ROOT / "docs" / "progress.md", tmp_path)
+    (tmp_path / "settings.py").write_text(
+        "ALLOWED_HOSTS = ['127.0.0.1']\nSECRET_KEY = 'x' * 50\nROOT_URLCONF = 'urls'\nUSE_TZ = True\n"
+    )
+    port, log = str(free_port()), tmp_path / "site.log"
+    address = f"http://127.0.0.1:{port}"
+    environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    with redis_server(tmp_path) as url:
+        project = tmp_path / "proj.py"
+        project.write_text(project.read_text().replace("redis://localhost", url))
+        with running([sys.executable, "-m", *SITES[framework], port], log, environment):
+            wait_until(lambda: is_open(int(port)), timeout=60, what="the site")
+            start = urllib.request.Request(f"{address}/reports?customer=acme", b"customer=acme")
+            with urllib.request.urlopen(start) as reply:
+                status = json.load(reply)["status"]
+            with urllib.request.urlopen(address + status) as reply:
+                task = json.load(reply)["task"]
+            with urllib.request.urlopen(f"{address}/task/progress.js") as reply:
+                assert b"customElements" in reply.read()
+    assert (task["status"], len(task["id"])) == ("PENDING", 36), log.read_text()
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_the_commands_for_a_fresh_machine_stand_there():

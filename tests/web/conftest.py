@@ -1,4 +1,4 @@
-"""A Redis for all sites, and sites that tests share: each is started when a test first needs it."""
+"""Redis, sites and a browser that tests share: each is started when a test first needs it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+from selenium.webdriver.remote.webdriver import WebDriver
 
 from ..workers.servers import redis_server
+from .browser import Page, chromium
 from .servers import Site, serve
 
 
@@ -50,6 +52,19 @@ def open_site(
             return opened[key]
 
         yield open_site
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(browser: WebDriver) -> Iterator[Page]:
+    page = Page(browser)
+    yield page
+    page.close()
 
 
 @pytest.fixture
