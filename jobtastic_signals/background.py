@@ -10,9 +10,11 @@ import heapq
 import itertools
 import logging
 import os
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 __all__ = ["call_at"]
 
@@ -31,7 +33,8 @@ class _Background:
             heapq.heappush(self._due, (when, next(self._numbers), function))
             if self._thread is None or not self._thread.is_alive():
                 thread = threading.Thread(target=self._work, name="jobtastic", daemon=True)
-                thread.start()
+                with _no_signals():
+                    thread.start()
                 self._thread = thread
             elif self._due[0][2] is function:
                 self._changed.notify()
@@ -53,6 +56,23 @@ class _Background:
                 if wait is not None and wait <= 0:
                     return heapq.heappop(self._due)[2]
                 self._changed.wait(None if wait is None else min(wait, threading.TIMEOUT_MAX))
+
+
+@contextmanager
+def _no_signals() -> Iterator[None]:
+    """What starts here takes no signals: they are for the main thread, when that does not block them.
+
+    A pool's process blocks SIGTERM while it holds the lock of its queue. Taken by another thread, it would
+    end the process in the midst of that, and no process of the pool could answer any more.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # One for each process: what a child inherits has no thread, and its lock may be held by nobody.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 
@@ -44,6 +45,15 @@ def test_one_thread_serves_all():
         call_at(0, lambda: seen.append(threading.get_ident()))
     wait_until(lambda: len(seen) == 3, what="all of them")
     assert len(set(seen)) == 1
+
+
+def test_it_takes_no_signals_which_are_for_the_main_thread():
+    taken: list[set[int]] = []
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    call_at(0, lambda: taken.append(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+    wait_until(lambda: taken, what="the call")
+    assert {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1} <= taken[0]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
 
 
 @pytest.mark.filterwarnings("ignore:Exception in thread jobtastic")

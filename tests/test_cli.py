@@ -103,6 +103,8 @@ def started(folder, backend, *arguments, columns=None, program=("-c", COMMAND), 
     ours, theirs = pty.openpty() if columns else os.pipe()
     if columns:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    # Who runs the tests in the background has SIGINT ignored, which a new process inherits.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, *program, "-A", "proj", *arguments],
         cwd=folder,
@@ -113,6 +115,7 @@ def started(folder, backend, *arguments, columns=None, program=("-c", COMMAND), 
         text=True,
         start_new_session=True,
     )
+    signal.signal(signal.SIGINT, before)
     os.close(theirs)
     with process:
         command = Command(process, ours)
