@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery, Task, states
 from celery.backends.base import Backend, DisabledBackend
 from celery.backends.rpc import RPCBackend
+from celery.exceptions import SoftTimeLimitExceeded
 from celery.result import AsyncResult
 from kombu import serialization
 
@@ -25,8 +26,11 @@ __all__ = [
     "is_silent",
     "loaded",
     "loads",
+    "ignores_result",
     "meta_of",
+    "read_meta",
     "shows_progress",
+    "start_progress",
     "store_progress",
     "told_again",
 ]
@@ -55,11 +59,22 @@ def meta_of(task: Task, task_id: str) -> Meta | None:
     if is_silent(task) or is_private(task):
         return None
     try:
-        # Not from Celery's own cache of results: the backend may have lost since what that still has.
-        meta: Meta = task.backend.get_task_meta(task_id, cache=False)
+        meta = read_meta(task.backend, task_id)
+    except SoftTimeLimitExceeded:
+        raise
     except Exception as error:
         logger.warning("the result backend could not be asked for %s[%s]: %r", task.name, task_id, error)
         return None
+    return meta
+
+
+def read_meta(backend: Backend, task_id: str) -> Meta:
+    """What *backend* knows of *task_id* now; it raises what it will where it cannot be asked.
+
+    Not from Celery's own cache of results: the backend may have lost since what that still has.
+    """
+    own_cache = {} if isinstance(backend, RPCBackend) else {"cache": False}
+    meta: Meta = backend.get_task_meta(task_id, **own_cache)
     return meta
 
 
@@ -83,6 +98,8 @@ def told_again(backend: Backend, task_id: str, value: Any) -> Meta:
     """Tell *backend*, which forgot, that *task_id* succeeded with *value*; what it knows now."""
     try:
         backend.store_result(task_id, value, states.SUCCESS)
+    except SoftTimeLimitExceeded:
+        raise
     except Exception as error:
         logger.warning("the result backend refused %s: %r", task_id, error)
     return {"status": states.SUCCESS, "result": value, "task_id": task_id}
@@ -90,27 +107,47 @@ def told_again(backend: Backend, task_id: str, value: Any) -> Meta:
 
 def shows_progress(task: Task, request: Context) -> bool:
     """Whether those who have the id of the run under *request* can learn of its progress, and of its end."""
-    if not request.id or isinstance(task.backend, DisabledBackend):
+    # With ``rpc://`` each record is a message to the caller, whose queue is full after a thousand.
+    if not request.id or isinstance(task.backend, (DisabledBackend, RPCBackend)):
         return False
-    if request.is_eager and not task.store_eager_result:
-        return False
+    return not ignores_result(task, request) and (not request.is_eager or bool(task.store_eager_result))
+
+
+def ignores_result(task: Task, request: Context) -> bool:
+    """Whether the result of the run under *request* is not wanted."""
     ignores = vars(request).get("ignore_result")
-    return not (task.ignore_result if ignores is None else ignores)
+    return bool(task.ignore_result if ignores is None else ignores)
 
 
-def store_progress(
-    task: Task, request: Context, record: Mapping[str, Any], *, over_an_end: bool = False
-) -> bool:
+#: What a record may stand over while a run goes on, besides another record.
+_BEFORE_PROGRESS = frozenset({states.PENDING, states.RECEIVED, states.STARTED})
+
+
+def store_progress(task: Task, request: Context, record: Mapping[str, Any], *, unasked: bool = False) -> bool:
     """Let those who have the id of the run under *request* see *record*.
 
-    ``False``, and nothing is stored, where an end is known of it, as when a time limit has just struck;
-    unless the record may stand *over_an_end*, because the same id runs again.
+    ``False``, and nothing is stored, where an end is known of it, as when a time limit has just struck. A
+    record that is *unasked* for, since the task said nothing, is not stored over what the task itself said.
+
+    :raises Exception: what the result backend raises; where it cannot be read, nothing is written.
     """
-    known = None if over_an_end else meta_of(task, request.id)
-    if known is not None and known["status"] in states.READY_STATES:
+    known = read_meta(task.backend, request.id)
+    if known["status"] in states.READY_STATES or known["status"] == states.RETRY:
         return False
+    if unasked and known["status"] not in _BEFORE_PROGRESS and not _is_record(known):
+        return True
     task.backend.store_result(request.id, dict(record), PROGRESS, request=request)
     return True
+
+
+def start_progress(task: Task, request: Context, record: Mapping[str, Any]) -> None:
+    """As :func:`store_progress`, for a run that starts: over the end of an earlier run of the same id."""
+    task.backend.store_result(request.id, dict(record), PROGRESS, request=request)
+
+
+def _is_record(meta: Meta) -> bool:
+    result = meta["result"]
+    return meta["status"] == PROGRESS and isinstance(result, Mapping) and "progress_percent" in result
 
 
 def dumps(app: Celery, value: Any) -> bytes:

@@ -10,11 +10,12 @@ import heapq
 import itertools
 import logging
 import os
+import queue
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 __all__ = ["call_at"]
 
@@ -23,39 +24,43 @@ logger = logging.getLogger(__name__)
 
 class _Background:
     def __init__(self) -> None:
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        # Filled by whoever asks, which may be a receiver of signals or the garbage collector in the midst of
+        # anything: so without a lock of ours.
+        self._asked: queue.SimpleQueue[tuple[float, int, Callable[[], None]]] = queue.SimpleQueue()
         self._numbers = itertools.count()
-        self._changed = threading.Condition()
+        self._starting = threading.RLock()
         self._thread: threading.Thread | None = None
 
     def call_at(self, when: float, function: Callable[[], None]) -> None:
-        with self._changed:
-            heapq.heappush(self._due, (when, next(self._numbers), function))
-            if self._thread is None or not self._thread.is_alive():
-                thread = threading.Thread(target=self._work, name="jobtastic", daemon=True)
-                with _no_signals():
-                    thread.start()
-                self._thread = thread
-            elif self._due[0][2] is function:
-                self._changed.notify()
+        self._asked.put((when, next(self._numbers), function))
+        if self._thread is None or not self._thread.is_alive():
+            with self._starting:
+                self._start()
+
+    def _start(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            thread = threading.Thread(target=self._work, name="jobtastic", daemon=True)
+            with _no_signals():
+                thread.start()
+            self._thread = thread
 
     def _work(self) -> None:
+        due: list[tuple[float, int, Callable[[], None]]] = []
         while True:
-            function = self._wait()
-            try:
-                function()
-            except Exception:
-                logger.exception("%r failed in the background", function)
-            # Not kept alive until the next one is due.
-            del function
+            wait = due[0][0] - time.monotonic() if due else None
+            with suppress(queue.Empty):
+                block = wait is None or wait > 0
+                timeout = None if wait is None else max(min(wait, threading.TIMEOUT_MAX), 0.0)
+                heapq.heappush(due, self._asked.get(block, timeout))
+            if due and due[0][0] <= time.monotonic():
+                _call(heapq.heappop(due)[2])
 
-    def _wait(self) -> Callable[[], None]:
-        with self._changed:
-            while True:
-                wait = self._due[0][0] - time.monotonic() if self._due else None
-                if wait is not None and wait <= 0:
-                    return heapq.heappop(self._due)[2]
-                self._changed.wait(None if wait is None else min(wait, threading.TIMEOUT_MAX))
+
+def _call(function: Callable[[], None]) -> None:
+    try:
+        function()
+    except Exception:
+        logger.exception("%r failed in the background", function)
 
 
 @contextmanager

@@ -64,8 +64,8 @@ class Pace:
             self.began, self.completed, self.seen, self.rate = now, max(completed, 0.0), None, None
             return
         before = self.began if self.seen is None else self.seen
-        if now <= before:
-            # No time to divide by: what was done meanwhile counts with the next that comes.
+        if now <= before or completed == self.completed:
+            # What there is of time and of items counts with what comes next.
             return
         kept = ((before - self.began) / (now - self.began)) ** (FADING + 1)
         latest = (completed - self.completed) / (now - before)

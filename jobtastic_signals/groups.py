@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from itertools import islice
-from typing import Any
+from typing import Any, TypeGuard
 
 from celery import states
-from celery.backends.base import Backend, KeyValueStoreBackend
+from celery.backends.base import Backend, DisabledBackend, KeyValueStoreBackend
 from celery.result import AsyncResult, ResultSet
 
 from . import backends
 from .backends import Meta
+from .errors import JobtasticError
+from .estimates import ALMOST
 
 __all__ = ["group_progress"]
 
@@ -29,6 +31,7 @@ def group_progress(result: AsyncResult[Any] | ResultSet[Any]) -> dict[str, Any]:
     :returns: what the progress of one run has, with ``completed`` of ``total`` tasks, and how many of them
         ``failed``. ``time_remaining`` is the longest of the running tasks, and ``-1`` where the time of one
         that has not ended is unknown.
+    :raises JobtasticError: if there is no result backend.
     :raises Exception: what the result backend raises when it cannot be asked.
 
     >>> from celery import Celery, group
@@ -49,7 +52,7 @@ def group_progress(result: AsyncResult[Any] | ResultSet[Any]) -> dict[str, Any]:
     percents = [100.0 for _ in ended] + [percent for percent, _ in running]
     times = [left for _, left in running]
     return {
-        "progress_percent": round(sum(percents) / len(percents), 2) if running else 100,
+        "progress_percent": min(round(sum(percents) / len(percents), 2), ALMOST) if running else 100,
         "time_remaining": -1 if -1 in times else max(times, default=0),
         "completed": len(ended),
         "total": len(tasks),
@@ -72,13 +75,19 @@ def _tasks(result: Any) -> Iterator[AsyncResult[Any]]:
 def _metas(tasks: Mapping[str, AsyncResult[Any]]) -> dict[str, Meta]:
     """What is known of each task: from results that have been loaded, else by as few reads as possible."""
     known = {task_id: task._cache for task_id, task in tasks.items() if task._cache}
-    asked = iter([task_id for task_id in tasks if task_id not in known])
-    while some := list(islice(asked, AT_ONCE)):
-        known.update(_read(tasks[some[0]].backend, some))
+    asked: dict[Backend, list[str]] = {}
+    for task_id, task in tasks.items():
+        if task_id not in known:
+            asked.setdefault(task.backend, []).append(task_id)
+    for backend, task_ids in asked.items():
+        for start in range(0, len(task_ids), AT_ONCE):
+            known.update(_read(backend, task_ids[start : start + AT_ONCE]))
     return known
 
 
 def _read(backend: Backend, task_ids: list[str]) -> dict[str, Meta]:
+    if isinstance(backend, DisabledBackend):
+        raise JobtasticError("nothing is known of tasks without a result backend: set result_backend")
     if isinstance(backend, KeyValueStoreBackend):
         try:
             found = backend.mget([backend.get_key_for_task(task_id) for task_id in task_ids])
@@ -89,7 +98,7 @@ def _read(backend: Backend, task_ids: list[str]) -> dict[str, Meta]:
             decoded = [backend.decode_result(value) for value in values if value]
             metas: dict[str, Meta] = {meta["task_id"]: meta for meta in decoded}
             return {task_id: metas.get(task_id, _PENDING) for task_id in task_ids}
-    return {task_id: backend.get_task_meta(task_id, cache=False) for task_id in task_ids}
+    return {task_id: backends.read_meta(backend, task_id) for task_id in task_ids}
 
 
 _PENDING: Meta = {"status": states.PENDING, "result": None}
@@ -102,5 +111,9 @@ def _progress(meta: Meta) -> tuple[float, float]:
         return 0.0, -1
     # Written by whoever sets this state, as tasks of other makes do.
     percent, left = (record.get(name) for name in ("progress_percent", "time_remaining"))
-    percent = min(max(float(percent), 0.0), 100.0) if isinstance(percent, (int, float)) else 0.0
-    return percent, left if isinstance(left, (int, float)) and left >= 0 else -1
+    percent = min(max(float(percent), 0.0), 100.0) if _is_finite(percent) else 0.0
+    return percent, left if _is_finite(left) and left >= 0 else -1
+
+
+def _is_finite(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and math.isfinite(value)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from .reporting import Past
@@ -20,6 +22,9 @@ logger = logging.getLogger(__name__)
 #: How many runs are remembered, and for how many seconds after the last one.
 RUNS, KEPT_FOR = 20, 90 * 24 * 3600.0
 
+#: Of how many levels the weights are kept: phases can be named after what they work on.
+LEVELS = 50
+
 
 class History:
     """The latest runs of each task, in the store that *get_store* gives."""
@@ -33,8 +38,10 @@ class History:
         if isinstance(entry, Result):
             try:
                 known = json.loads(entry.payload)
-                return Past([float(each) for each in known["durations"]], dict(known["weights"]))
-            except (ValueError, TypeError, KeyError) as error:
+                durations = [float(each) for each in known["durations"]]
+                weights = {str(path): float(weight) for path, weight in known["weights"].items()}
+                return Past([each for each in durations if math.isfinite(each)], weights)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
                 logger.warning("what is stored of earlier runs of %s is not used: %r", task_name, error)
         return Past()
 
@@ -42,7 +49,9 @@ class History:
         """Remember a run. Of two that end at the same instant one may be forgotten, which harms nothing."""
         past = self.of(task_name)
         durations = [*past.durations, round(seconds, 3)][-RUNS:]
-        payload = json.dumps({"durations": durations, "weights": {**past.weights, **weights}}).encode()
+        told = {path: weight for path, weight in weights.items() if weight}
+        kept = dict(islice(told.items(), LEVELS))
+        payload = json.dumps({"durations": durations, "weights": kept}).encode()
         store = self._get_store()
         store.forget(_key(task_name))
         store.settle(_key(task_name), task_id, payload, KEPT_FOR)

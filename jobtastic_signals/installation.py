@@ -128,8 +128,14 @@ class Installation:
 
     def walk_back(self, hook: str, subject: Call | Run, *more: Any) -> None:
         """As :meth:`walk`, in the reverse order."""
+        struck: SoftTimeLimitExceeded | None = None
         for middleware in reversed(self.middleware):
-            self._call(middleware, hook, subject, *more)
+            try:
+                self._call(middleware, hook, subject, *more)
+            except SoftTimeLimitExceeded as limit:
+                struck = limit
+        if struck is not None:
+            raise struck
 
     def answer(self, call: Call) -> AsyncResult[Any] | None:
         """What the first middleware that can answers *call* with.
@@ -139,7 +145,7 @@ class Installation:
         for middleware in self.middleware:
             try:
                 result = middleware.answer(call)
-            except JobtasticError:
+            except (JobtasticError, SoftTimeLimitExceeded):
                 raise
             except Exception:
                 logger.exception("answer of %r failed", middleware)

@@ -7,7 +7,7 @@ is worked on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,14 +58,25 @@ class Level:
         return max(self.low + (self.high - self.low) * _share(done, self.total), self.reached)
 
     @property
+    def outwards(self) -> Iterator[Level]:
+        """From this level to the outermost."""
+        level: Level | None = self
+        while level is not None:
+            yield level
+            level = level.parent
+
+    @property
     def counted(self) -> Level:
         """The level whose counts go with the position: the outermost loop around this one, or this one."""
-        found, around = self, self.parent
-        while around is not None:
-            if around.is_loop:
-                found = around
-            around = around.parent
-        return found
+        return [self, *(level for level in self.outwards if level.is_loop)][-1]
+
+    @property
+    def reach(self) -> float:
+        """How far the run is, from 0 to 1.
+
+        A loop around this level may be further, where its items come from a loop that is in this level.
+        """
+        return max(level.position for level in self.outwards if level is self or level.is_loop)
 
     def loop(self, total: float | None, message: str | None) -> Level:
         """A level for a loop over *total* items: it takes what is left of where this level is."""

@@ -110,8 +110,8 @@ def _run_body(run: Run, body: Callable[..., Any], args: Any, kwargs: Any) -> Any
     installation = installation_on(run.task.app)
     if installation is None:
         return body(*args, **kwargs)
-    installation.walk("before_body", run)
     try:
+        installation.walk("before_body", run)
         return body(*args, **kwargs)
     finally:
         installation.walk_back("after_body", run)

@@ -17,16 +17,18 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery import Task
 from celery._state import _task_stack
+from celery.exceptions import SoftTimeLimitExceeded
 
 from . import backends, events
+from .calls import run_of
 from .registry import installation_on, installed
-from .reporting import FIRST, Progress, current_progress
+from .reporting import FIRST, Progress, Write, current_progress
 from .settings import PROGRESS_INTERVAL
 
 if TYPE_CHECKING:
@@ -36,8 +38,8 @@ __all__ = ["end_report", "phase", "track", "update_progress", "writer_for"]
 
 T = TypeVar("T")
 
-# On the request of a task without options of ours.
-_PROGRESS = "_jobtastic_progress"
+# On the request of a task without options of ours, and what stands there when its run is over.
+_PROGRESS, _OVER = "_jobtastic_progress", "over"
 
 
 def update_progress(
@@ -81,8 +83,7 @@ def track(iterable: Iterable[T], total: float | None = None, message: str | None
         yield from iterable
         return
     if total is None:
-        hint = operator.length_hint(iterable, -1)
-        total = hint if hint >= 0 else None
+        total = _length_of(iterable)
     with progress.loop(total, message) as level:
         began = time.monotonic()
         completed = 0
@@ -118,13 +119,26 @@ def phase(name: str, weight: float = 1, *, of: float | None = None) -> Iterator[
         yield
 
 
-def writer_for(task: Task, request: Context, key: str | None) -> Callable[[Mapping[str, Any]], bool] | None:
+def _length_of(iterable: Iterable[Any]) -> int | None:
+    try:
+        length = operator.length_hint(iterable, -1)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:
+        # It is the iterable's own, and may be anything; the loop needs it for nothing.
+        return None
+    return length if length >= 0 else None
+
+
+def writer_for(task: Task, request: Context, key: str | None) -> Write | None:
     """Writes records of the run under *request* where those who wait see them; ``None`` if nobody can."""
     if not backends.shows_progress(task, request):
         return None
 
-    def write(record: Mapping[str, Any]) -> bool:
-        if not backends.store_progress(task, request, record, over_an_end=record is FIRST):
+    def write(record: Mapping[str, Any], unasked: bool) -> bool:
+        if record is FIRST:
+            backends.start_progress(task, request, record)
+        elif not backends.store_progress(task, request, record, unasked=unasked):
             return False
         events.emit(events.progress_updated, task, key=key, task_id=request.id, **record)
         return True
@@ -133,17 +147,25 @@ def writer_for(task: Task, request: Context, key: str | None) -> Callable[[Mappi
 
 
 def end_report(request: Context) -> None:
-    """The run under *request*, of a task without options, is over."""
-    progress: Progress | None = getattr(request, _PROGRESS, None)
-    if progress is not None:
+    """The run under *request* is over; what is said from now on is said for nothing."""
+    progress: Progress | str | None = getattr(request, _PROGRESS, None)
+    if isinstance(progress, Progress):
         progress.close()
+    setattr(request, _PROGRESS, _OVER)
 
 
 def _of_task_without_options() -> Progress | None:
     for task in reversed(_task_stack.stack):
         request = task.request
-        if not request.called_directly and not (request.is_eager and not task.store_eager_result):
-            return getattr(request, _PROGRESS, None) or _made_for(task, request)
+        if request.called_directly or (request.is_eager and not task.store_eager_result):
+            continue
+        if run_of(request) is not None:
+            # Its own report is not open yet, or not any more.
+            return None
+        progress: Progress | str | None = getattr(request, _PROGRESS, None)
+        if isinstance(progress, str):
+            return None
+        return progress or _made_for(task, request)
     return None
 
 

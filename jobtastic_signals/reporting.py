@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 import math
 import operator
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
 
@@ -24,9 +25,11 @@ from .background import call_at
 from .estimates import Pace, blended, left_by_history, percent_by_history, percent_of
 from .levels import Level
 
-__all__ = ["FIRST", "Past", "Progress", "current_progress"]
+__all__ = ["FIRST", "Past", "Progress", "Write", "current_progress"]
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: The progress of the run whose body goes on in this context.
 current_progress: ContextVar[Progress | None] = ContextVar("jobtastic_current_progress", default=None)
@@ -44,6 +47,10 @@ BETWEEN_ESTIMATES = 1.0
 AFTER_FAILURE = 30.0
 
 
+#: Takes a record, and whether nobody asked for it; answers whether there may be more.
+Write = Callable[[Mapping[str, Any], bool], bool]
+
+
 @dataclass(frozen=True)
 class Past:
     """What earlier runs of a task tell: how many seconds each took, and the weights of its phases."""
@@ -58,7 +65,7 @@ class Progress:
     :ivar took: how many seconds it took, once it is closed.
     :ivar weights: the sum of the weights of the phases in each level.
     :param name: what to call the run in warnings.
-    :param write: writes a record, and answers whether there may be more; ``None`` where nobody can read them.
+    :param write: writes a record; ``None`` where nobody can read them.
     :param interval: seconds between two records at least.
     :param past: what is known of earlier runs; asked once, in the background, of a run that takes a while.
     :param flushes: whether what is held back may be written while the body does something else. Not so where
@@ -68,7 +75,7 @@ class Progress:
     def __init__(
         self,
         name: str,
-        write: Callable[[Mapping[str, Any]], bool] | None,
+        write: Write | None,
         *,
         interval: float,
         past: Callable[[], Past] = Past,
@@ -83,9 +90,14 @@ class Progress:
         self._level = Level()
         self._in_levels = False
         self._pace = Pace(self._began)
-        self._past = Past()
+        self._past: Past | None = None
         self._percent: float = 0
-        self._lock = threading.Lock()
+        self._by_history: float = 0
+        self._pid = os.getpid()
+        # What happens while a record is written can report: a receiver, or a loop that was left and is
+        # collected just then.
+        self._lock = threading.RLock()
+        self._writing = False
         self._closed = write is None
         # The only thing that most updates look at: nothing is written before.
         self._next = float("inf") if write is None else self._began
@@ -103,7 +115,7 @@ class Progress:
         """Write the first record, and look in a while whether earlier runs can tell how long it takes."""
         self._next = self._began + self._interval
         with self._lock:
-            self._write(FIRST)
+            self._write(lambda: FIRST)
         self._later(self._began + BETWEEN_ESTIMATES, self._learn)
 
     def close(self) -> None:
@@ -114,24 +126,34 @@ class Progress:
                 current_progress.reset(self._token)
         self.took = self._clock() - self._began
         self._next = float("inf")
-        with self._lock:
-            self._closed = True
-            # So that nothing is asked for later by a thread that goes on to tell.
-            self._unsaid = self._held = True
+        self._closed = True
+        # So that nothing is asked for later by a thread that goes on to tell.
+        self._unsaid = self._held = True
+        try:
+            self._lock.acquire()
+        except SoftTimeLimitExceeded:
+            # The end is stored when this is over, and is to come after what is being written.
+            self._lock.acquire()
+            raise
+        finally:
+            self._lock.release()
+            # The request and its arguments are not kept by what is still due in the background.
+            self._put, self._ask_past = None, Past
 
     def update(self, completed: Any, total: Any, frequency: Any = 1, message: Any = None) -> None:
         """So many of *total* are completed. Never raises, but for a soft time limit that strikes here."""
         try:
             level = self._level
-            if message is not None:
-                level.message = message
             if level.is_loop:
                 level.say(completed, total)
+            else:
+                level.completed = completed
+                level.total = total
+            if message is not None:
+                level.message = str(message)
+            if level.is_loop:
                 self._touch()
-                return
-            level.completed = completed
-            level.total = total
-            if completed == total and not self._complete and level.high == 1.0:
+            elif completed == total and not self._complete and level.high == 1.0:
                 self._report()
             elif frequency != 1 and 0 <= completed - self._counted < frequency:
                 if not self._held:
@@ -152,9 +174,12 @@ class Progress:
     @contextmanager
     def loop(self, total: Any, message: Any) -> Iterator[Level]:
         """Be in a tracked loop for as long as this lasts; the items are counted on the level."""
-        with self._inside(
-            lambda around: around.loop(None if total is None else _number(total), message)
-        ) as level:
+
+        def enter(around: Level) -> Level:
+            known = None if total is None else _number(total)
+            return around.loop(known, None if message is None else str(message))
+
+        with self._inside(enter) as level:
             yield level
 
     @contextmanager
@@ -163,7 +188,8 @@ class Progress:
 
         def enter(around: Level) -> Level:
             whole = None if of is None else _number(of)
-            return around.phase(str(name), _number(weight), whole, self._past.weights)
+            known = self._known().weights if whole is None and around.whole is None else {}
+            return around.phase(str(name), _number(weight), whole, known)
 
         with self._inside(enter):
             yield
@@ -178,10 +204,8 @@ class Progress:
     @contextmanager
     def _inside(self, enter: Callable[[Level], Level]) -> Iterator[Level]:
         around = self._level
-        try:
-            level = enter(around)
-        except (TypeError, ValueError, ArithmeticError) as error:
-            self._warn("what it says of its progress is not used", error)
+        level = self._made(lambda: enter(around))
+        if level is None:
             level = Level(around, around.low, around.high, around.path, around.message)
         if not self._in_levels:
             self._in_levels = True
@@ -195,14 +219,11 @@ class Progress:
 
     def _leave(self, level: Level) -> None:
         # A generator that was not exhausted may end after what is around it.
-        inner: Level | None = self._level
-        while inner is not None and inner is not level:
-            inner = inner.parent
-        if inner is None:
+        if level not in self._level.outwards:
             return
         self._level = around = level.leave()
         self.weights[around.path] = max(self.weights.get(around.path, 0.0), around.passed)
-        if level.high == 1.0 and not self._complete:
+        if around.high == 1.0 and not self._complete and self._made(lambda: around.position) == 1.0:
             self._report()
         else:
             self._touch()
@@ -214,88 +235,107 @@ class Progress:
             self._unsaid = True
             self._later(self._next, self._flush)
 
-    def _report(self) -> None:
+    def _report(self, *, unasked: bool = False) -> None:
         """Write where the run is now."""
+        if os.getpid() != self._pid:
+            # In a child that the body forked, the lock may be held by nobody, and the run is not its own.
+            return
         now = self._clock()
         self._next = now + self._interval
         with self._lock:
-            if self._closed:
+            if self._writing:
+                self._unsaid = True
+                self._later(self._next, self._flush)
                 return
             # Before anything is read: what is said from here on is for the next time.
-            self._unsaid = self._held = False
-            try:
-                record = self._record(now)
-            except SoftTimeLimitExceeded:
-                raise
-            except Exception as error:
-                self._warn("what it says of its progress is not used", error)
-                return
-            self._complete = record["progress_percent"] == 100
-            self._write(record)
+            self._unsaid = self._held = self._closed
+            self._write(lambda: self._record(now), unasked=unasked)
 
-    def _write(self, record: Mapping[str, Any]) -> None:
-        if self._closed or self._put is None:
+    def _write(self, make: Callable[[], Mapping[str, Any]], *, unasked: bool = False) -> None:
+        put = self._put
+        if self._closed or put is None:
             return
+        self._writing = True
         try:
-            self._closed = not self._put(record)
+            record = self._made(make)
+            if record is not None and not put(record, unasked):
+                self._closed = True
         except SoftTimeLimitExceeded:
             raise
         except Exception as error:
             self._next = self._clock() + AFTER_FAILURE
             self._warn("its progress could not be written", error)
+        finally:
+            self._writing = False
+
+    def _made(self, make: Callable[[], T]) -> T | None:
+        """What *make* makes of what the run said; ``None`` where that is not to be used."""
+        try:
+            return make()
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as error:
+            self._warn("what it says of its progress is not used", error)
+            return None
 
     def _record(self, now: float) -> dict[str, Any]:
         level = self._level
-        message = None if level.message is None else str(level.message)
         completed, total = level.counted.completed, level.counted.total
         completed, total = _number(completed), None if total is None else _number(total)
-        done, whole = (level.position, 1.0) if self._in_levels else (completed, total)
+        done, whole = (level.reach, 1.0) if self._in_levels else (completed, total)
         percent, left = self._percent, None
         if whole is not None:
             percent = percent_of(done, whole)
             self._pace.saw(now, done)
             left = self._pace.left(whole)
-        expected = left_by_history(now - self._began, self._past.durations)
-        if expected is not None and total is None:
-            percent = max(percent, percent_by_history(now - self._began, expected))
+        durations = self._past.durations if self._past is not None else ()
+        expected = left_by_history(now - self._began, durations)
         left = blended(percent / 100, left, expected)
-        self._percent = percent
+        if expected is not None and total is None:
+            self._by_history = max(self._by_history, percent_by_history(now - self._began, expected))
+        # What history has told already is not taken back.
+        self._percent = percent = max(percent, self._by_history)
+        self._complete = percent == 100
         return {
             "progress_percent": percent,
             "time_remaining": -1 if left is None else round(left, 1),
             "completed": completed,
             "total": total,
-            "message": message,
+            "message": level.message and level.message.encode("utf-8", "replace").decode("utf-8"),
         }
 
     def _later(self, when: float, function: Callable[[], None]) -> None:
-        if self._put is not None:
+        if self._closed or os.getpid() != self._pid:
+            return
+        try:
             call_at(when, function)
+        except RuntimeError as error:  # As when the interpreter shuts down.
+            self._warn("nothing is written in the background", error)
 
     def _flush(self) -> None:
-        if self._closed:
-            return
-        level = self._level
         # The loop may have become slow since it last reckoned when to look at the clock.
-        level.due = 0
-        if not self._flushes:
+        self._level.due = 0
+        if self._closed or not self._flushes:
             return
         if self._unsaid and self._clock() < self._next:
             self._later(self._next, self._flush)
         elif self._unsaid or self._held:
             self._report()
 
-    def _learn(self) -> None:
-        if not self._closed:
+    def _known(self) -> Past:
+        if self._past is None:
             self._past = self._ask_past()
-            if self._past.durations:
-                self._estimate()
+        return self._past
+
+    def _learn(self) -> None:
+        if not self._closed and self._known().durations:
+            self._estimate()
 
     def _estimate(self) -> None:
         """Tell again how long it takes, for as long as the run itself does not."""
         if not self._closed:
             if self._level.total is None:
-                self._report()
+                self._report(unasked=not self._in_levels and not self._level.completed)
             self._later(self._clock() + BETWEEN_ESTIMATES, self._estimate)
 
     def _warn(self, what: str, error: Exception) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from typing import Any
 
 import pytest
 from celery import Celery, chain, chord, group
 
-from jobtastic_signals import group_progress
+from jobtastic_signals import JobtasticError, group_progress
 from jobtastic_signals.groups import AT_ONCE
 
 from . import unit_apps
@@ -51,7 +52,9 @@ def app(request, new_app, tmp_path):
         pytest.param([("FAILURE", KeyError("x")), ("SUCCESS", 1)], 100, 0, 2, 1, id="one failed"),
         pytest.param([("STARTED", {"pid": 1}), ("SUCCESS", 1)], 50, -1, 1, 0, id="one started"),
         pytest.param([("PROGRESS", {"current": 3})], 0, -1, 0, 0, id="progress of another make"),
-        pytest.param([("PROGRESS", at(120, "soon"))], 100, -1, 0, 0, id="progress beyond sense"),
+        pytest.param([("PROGRESS", at(120, "soon"))], 99.99, -1, 0, 0, id="progress beyond sense"),
+        pytest.param([("PROGRESS", at(math.nan, math.inf))], 0, -1, 0, 0, id="progress beyond numbers"),
+        pytest.param([("PROGRESS", at(100, 0))], 99.99, 0, 0, 0, id="almost all"),
         pytest.param([("PROGRESS", "halfway")], 0, -1, 0, 0, id="progress that is text"),
     ],
 )
@@ -141,3 +144,14 @@ def test_many_tasks_take_few_reads(new_app, monkeypatch):
     results = [app.AsyncResult(str(n)) for n in range(AT_ONCE + 1)]
     assert group_progress(app.GroupResult("group", results))["total"] == AT_ONCE + 1
     assert reads == [AT_ONCE, 1]
+
+
+def test_tasks_of_several_result_backends_are_asked_for_in_theirs(new_app, tmp_path):
+    app, other = new_app(), new_app(result_backend=f"db+sqlite:///{tmp_path}/results.sqlite")
+    tasks = [a_task(app, "SUCCESS", 1), a_task(other, "SUCCESS", 1)]
+    assert group_progress(app.GroupResult("group", tasks))["completed"] == 2
+
+
+def test_without_a_result_backend_the_error_says_what_to_do(new_app):
+    with pytest.raises(JobtasticError, match="set result_backend"):
+        group_progress(new_app(result_backend=None).AsyncResult("any"))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from jobtastic_signals import phase, track, update_progress
-from jobtastic_signals.history import RUNS, History
-from jobtastic_signals.reporting import Past, current_progress
+from jobtastic_signals.history import LEVELS, RUNS, History
+from jobtastic_signals.reporting import Past
 
 from . import unit_apps
 from .test_progress import Reported, add, records, run  # noqa: F401  # a fixture
 from .unit_apps import store_of
-from .workers.servers import wait_until
 
 new_app = unit_apps.new_app
 
@@ -37,7 +38,14 @@ def test_the_latest_runs_are_kept_of_each_task(history):
 def test_weights_are_those_that_were_seen_last(history):
     history.add("proj.task", "1", 1, {"": 4.0, "render": 2.0})
     history.add("proj.task", "2", 1, {"": 5.0})
-    assert history.of("proj.task").weights == {"": 5.0, "render": 2.0}
+    assert history.of("proj.task").weights == {"": 5.0}
+
+
+def test_weights_of_phases_without_number_do_not_fill_the_store(history):
+    history.add("proj.task", "1", 1, {"": 4.0, **{f"file {n}": 1.0 for n in range(1000)}, "none": 0.0})
+    weights = history.of("proj.task").weights
+    assert weights[""] == 4.0
+    assert len(weights) == LEVELS
 
 
 @pytest.mark.parametrize("payload", [b"", b"[]", b'{"durations": 1}', b'{"durations": ["x"], "weights": {}}'])
@@ -84,24 +92,22 @@ def test_short_runs_are_not_worth_remembering(new_app):
 
 
 @pytest.mark.usefixtures("remembers")
-def test_the_second_run_knows_the_weights_of_the_first(new_app, records, monkeypatch):  # noqa: F811
-    # At once, where a real run looks after a second.
-    monkeypatch.setattr("jobtastic_signals.reporting.BETWEEN_ESTIMATES", 0.0)
+def test_the_second_run_knows_the_weights_of_the_first(new_app, records):  # noqa: F811
     app = new_app(jobtastic_progress_interval=0)
 
     def body(self):
-        if durations(app):
-            wait_until(lambda: current_progress.get()._past.durations, what="what is known of the first run")
         with phase("load"):
             update_progress(1, 2)
         with phase("render", weight=3):
             list(track("ab"))
 
     run(app, body)
-    first = {each["progress_percent"] for each in records}
+    assert 12.5 not in {each["progress_percent"] for each in records}
     del records[:]
+    history = History(lambda: store_of(app))
+    assert history.of("proj.task").weights == {"": 4.0}
+    history.add("proj.task", "one that took long", 1000.0, {"": 4.0})
     run(app, body)
-    assert 12.5 not in first
     assert {12.5, 25.0, 62.5, 100.0} <= {each["progress_percent"] for each in records}
 
 
@@ -143,3 +149,28 @@ def test_a_count_without_a_total_moves_by_history():
     record = reported.after(5, 500, None)
     assert (record["progress_percent"], record["completed"], record["total"]) == (50, 500, None)
     assert record["time_remaining"] == 5
+
+
+def test_counts_that_begin_late_do_not_take_back_what_history_told():
+    reported = with_history(10.0)
+    reported.clock.now += 5
+    reported.progress._estimate()
+    assert [reported.after(1, n, 10)["progress_percent"] for n in (0, 4, 6, 10)] == [50, 50, 60, 100]
+
+
+def test_what_the_task_itself_shows_is_not_overwritten_by_an_estimate(new_app, records, monkeypatch):  # noqa: F811
+    """With a state of its own, or with a meta of its own."""
+    monkeypatch.setattr("jobtastic_signals.reporting.BETWEEN_ESTIMATES", 0.05)
+    app = new_app(jobtastic_progress_interval=0)
+    History(lambda: store_of(app)).add("proj.task", "earlier", 100.0, {})
+    seen = []
+
+    def body(self):
+        for state, meta in [("RENDERING", {"n": 1}), ("PROGRESS", {"current": 1})]:
+            self.update_state(state=state, meta=meta)
+            time.sleep(0.3)
+            result = self.AsyncResult(self.request.id)
+            seen.append((result.state, result.result))
+
+    run(app, body)
+    assert seen == [("RENDERING", {"n": 1}), ("PROGRESS", {"current": 1})]

@@ -7,12 +7,14 @@ import contextvars
 import decimal
 import itertools
 import logging
+import os
+import signal
 import threading
 import time
 from typing import Any
 
 import pytest
-from celery import Celery, Task
+from celery import Celery, Task, signals
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 
 from jobtastic_signals import JobtasticError, events, phase, track, update_progress
@@ -80,7 +82,7 @@ class Reported:
         self.progress._later = lambda when, function: None
         self.progress.begin()
 
-    def _put(self, record: Any) -> bool:
+    def _put(self, record: Any, unasked: bool) -> bool:
         self.records.append(dict(record))
         return True
 
@@ -412,6 +414,134 @@ def test_a_soft_time_limit_that_strikes_while_a_record_is_written_is_the_tasks(n
     assert run(app, body).get(timeout=1) == "seen"
 
 
+@pytest.mark.parametrize("where", ["get_task_meta", "store_result"])
+def test_a_soft_time_limit_is_not_taken_for_a_failure_of_the_result_backend(new_app, monkeypatch, where):
+    app = new_app(jobtastic_progress_interval=0)
+
+    def strike(*args, **kwargs):
+        raise SoftTimeLimitExceeded
+
+    def body(self):
+        with monkeypatch.context() as patch:
+            patch.setattr(self.backend, where, strike)
+            update_progress(1, 2)
+
+    assert isinstance(run(app, body).result, SoftTimeLimitExceeded)
+    assert current_progress.get() is None
+
+
+def test_a_soft_time_limit_in_the_first_record_leaves_nothing_behind(new_app, monkeypatch):
+    app = new_app(jobtastic_progress_interval=0)
+
+    def strike(*args, **kwargs):
+        raise SoftTimeLimitExceeded
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobtastic_signals.backends.start_progress", strike)
+        assert isinstance(run(app, lambda self: 1).result, SoftTimeLimitExceeded)
+    assert current_progress.get() is None
+
+
+def test_a_soft_time_limit_that_strikes_at_the_end_does_not_let_a_record_come_after_it():
+    """While the background thread writes, and the end waits for that."""
+    writing, written = threading.Event(), []
+
+    def put(record: Any, unasked: bool) -> bool:
+        writing.set()
+        time.sleep(0.5)
+        written.append(time.monotonic())
+        return True
+
+    def strike(*_: Any) -> None:
+        raise SoftTimeLimitExceeded
+
+    progress = Progress("task", put, interval=0)
+    threading.Thread(target=progress.update, args=(1, 2)).start()
+    assert writing.wait(10)
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(SoftTimeLimitExceeded):
+            progress.close()
+        closed = time.monotonic()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(written) == 1
+    assert written[0] <= closed
+
+
+def test_a_receiver_can_report(new_app):
+    app = new_app(jobtastic_progress_interval=0)
+    told = []
+
+    def report(task, completed, **info):
+        told.append(completed)
+        update_progress(completed + 10, 100)
+
+    with events.progress_updated.connected_to(report):
+        assert run(app, lambda self: update_progress(1, 100)).state == "SUCCESS"
+    assert told[:2] == [0, 1]
+
+
+@pytest.mark.parametrize("options", [NEVER, {}], ids=["with options", "without"])
+def test_what_is_said_after_the_end_is_said_for_nothing(new_app, records, options):
+    app = new_app(jobtastic_progress_interval=0)
+
+    def late(**_: Any) -> None:
+        update_progress(1, 3)
+
+    @app.task(shared=False, name="proj.late", **options)
+    def body():
+        raise KeyError("x")
+
+    signals.task_postrun.connect(late)
+    try:
+        results = [body.delay(), body.delay()]
+        work_off(app)
+    finally:
+        signals.task_postrun.disconnect(late)
+    assert [result.state for result in results] == ["FAILURE"] * 2
+    assert [each["completed"] for each in records] == ([0, 0] if options else [])
+    assert current_progress.get() is None
+
+
+def test_a_child_that_the_body_forks_does_not_report_and_goes_on(new_app, records):
+    app = new_app(jobtastic_progress_interval=0)
+
+    def body(self):
+        self.request._jobtastic_run.progress._lock.acquire()  # as while something is written
+        child = os.fork()
+        if child == 0:
+            update_progress(1, 2)
+            os._exit(7)
+        self.request._jobtastic_run.progress._lock.release()
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    assert run(app, body).get(timeout=1) == 7
+    assert [each["completed"] for each in records] == [0]
+
+
+def test_where_the_state_cannot_be_read_nothing_is_written(new_app, records, caplog, monkeypatch):
+    """It may be the end that a time limit has just stored."""
+    app = new_app(jobtastic_progress_interval=0)
+
+    def body(self):
+        with monkeypatch.context() as patch:
+            patch.setattr(self.backend, "get_task_meta", lambda *args, **kwargs: 1 / 0)
+            update_progress(1, 2)
+
+    run(app, body)
+    assert [each["completed"] for each in records] == [0]
+    assert "could not be written" in caplog.text
+
+
+def test_with_rpc_nothing_fills_the_queue_of_the_caller(new_app, records):
+    app = new_app(result_backend="rpc://")
+    run(app, lambda self: update_progress(1, 2))
+    assert records == []
+
+
 def test_a_result_backend_that_fails_costs_one_warning_and_no_run(new_app, caplog):
     app = new_app(jobtastic_progress_interval=0)
 
@@ -663,6 +793,63 @@ def test_a_loop_that_becomes_slow_is_seen(new_app, records):
                 wait_until(lambda: records[-1]["completed"] == 100_001, what="the slow item")
 
     run(app, body)
+
+
+def test_loops_that_are_left_early_are_throttled_too():
+    reported = Reported()
+    token = current_progress.set(reported.progress)
+    for _ in range(100):
+        reported.clock.now += 0.001
+        for _ in track("abcd"):
+            break
+    current_progress.reset(token)
+    assert len(reported.records) <= 3
+
+
+def test_a_loop_over_a_loop_tells_the_further_one(new_app, records):
+    app = new_app(jobtastic_progress_interval=0)
+
+    def body():
+        for _ in track((item for item in track("abcd")), total=4):
+            pass
+
+    percents = percents_of(app, records, body)
+    assert percents == sorted(percents)
+    assert {25.0, 50.0, 75.0, 100.0} <= set(percents)
+
+
+class Strange:
+    """Its length is nobody's business."""
+
+    def __iter__(self):
+        return iter("ab")
+
+    def __len__(self):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("iterable", [Strange(), range(10**20)], ids=["no length", "a length beyond all"])
+def test_track_takes_what_a_loop_takes(new_app, iterable):
+    app = new_app()
+    assert run(app, lambda self: list(zip(track(iterable), range(2), strict=False))).state == "SUCCESS"
+
+
+class Unnumbered:
+    def __index__(self) -> int:
+        raise RuntimeError("no")
+
+
+def test_a_phase_takes_what_a_task_gives_it(new_app, caplog):
+    app = new_app(jobtastic_progress_interval=0)
+
+    def body(self):
+        update_progress("x", "y")
+        with phase(Unprintable(), weight=Unnumbered()), phase("b", of=Unnumbered()):
+            list(track("ab", total=Unnumbered(), message=Unprintable()))
+        return "well"
+
+    assert run(app, body).get(timeout=1) == "well"
+    assert "is not used" in caplog.text
 
 
 def test_phases_take_their_part(new_app, records):

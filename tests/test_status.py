@@ -151,6 +151,21 @@ def test_what_the_result_backend_lost_is_answered_from_the_store(new_app):
     assert app.AsyncResult(result.id).get(timeout=1) == [7]
 
 
+@pytest.mark.parametrize("how", ["an id of the user's own", "an ignored result"])
+def test_what_could_be_wrong_or_is_not_wanted_is_not_answered_from_the_store(new_app, how):
+    """An id that a user chose can come again, with other arguments."""
+    app = new_app()
+
+    @app.task(shared=False, name="proj.task", cache_duration=60, ignore_result=how == "an ignored result")
+    def task(n):
+        return n
+
+    result = task.apply_async((7,), task_id="mine" if how.startswith("an id") else None)
+    work_off(app)
+    result.forget()
+    assert task_status(app, result.id)["task"]["status"] == "PENDING"
+
+
 @pytest.mark.parametrize("how", ["forgotten", "replaced", "not cached", "unreadable"])
 def test_what_the_store_has_not_any_more_is_pending(new_app, how):
     app = new_app()

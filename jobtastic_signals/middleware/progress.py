@@ -37,7 +37,7 @@ class ProgressReports(Middleware):
         if owner is not None and call.stamp.get("waits") and call.id is not None:
             meta = backends.meta_of(call.task, owner)
             if meta is not None and meta["status"] == backends.PROGRESS:
-                backends.store_progress(call.task, call.task.request, meta["result"])
+                backends.start_progress(call.task, call.task.request, meta["result"])
 
     def before_body(self, run: Run) -> None:
         """Write the first record. An eager run that nobody can look up is part of what is around it."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from celery import Task, states
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from celery.result import AsyncResult
 from celery.utils.time import maybe_iso8601
 
@@ -127,6 +127,8 @@ class Sharing(Middleware):
     def _latch_result(self, call: Call, result: Result) -> AsyncResult[Any] | None:
         try:
             value = None if backends.is_silent(call.task) else backends.loads(call.task.app, result.payload)
+        except SoftTimeLimitExceeded:
+            raise
         except Exception:
             self._drop_unreadable(call.task, call.key)
             return None
@@ -190,6 +192,8 @@ class Sharing(Middleware):
     def _serve(self, run: Run, key: str, result: Result) -> None:
         try:
             value = backends.loads(run.task.app, result.payload)
+        except SoftTimeLimitExceeded:
+            raise
         except Exception:
             self._drop_unreadable(run.task, key)
             return
@@ -202,6 +206,8 @@ class Sharing(Middleware):
         countdown = min(FIRST_WAIT * WAIT_GROWTH ** min(run.waits - 1, 20), LONGEST_WAIT)
         try:
             _send_again(run, countdown)
+        except SoftTimeLimitExceeded:
+            raise
         except Exception:
             logger.exception("%s[%s] could not be sent again to wait; it runs now", run.task.name, run.id)
             run.waits = 0
@@ -215,13 +221,15 @@ class Sharing(Middleware):
             return
         try:
             payload = backends.dumps(run.task.app, value)
+        except SoftTimeLimitExceeded:
+            raise
         except Exception as error:
             logger.warning("%s[%s]: its result cannot be shared: %r", run.task.name, run.id, error)
             self._release(run.task, key, run.id)
             return
         ttl = None if duration == 0 else max(duration, 0.0)
         if self._store.settle(key, run.id, payload, ttl, handover=timeout or 0.0):
-            if duration >= 0:
+            if duration >= 0 and _is_wanted(run):
                 outcomes.note(self._store, run.id, key, ttl)
             events.emit(events.result_stored, run.task, key=key, task_id=run.id, size=len(payload))
 
@@ -267,6 +275,10 @@ def _avoids_herds(call: Call) -> bool:
 def _silent(task: Task, ignore_result: bool) -> bool:
     """Whether this one run leaves no result where others would look for it, so it cannot stand for them."""
     return ignore_result and not task.ignore_result
+
+
+def _is_wanted(run: Run) -> bool:
+    return run.request is not None and not backends.ignores_result(run.task, run.request)
 
 
 def _has_ended(subject: Call | Run, meta: backends.Meta | None, waited: bool = False) -> bool:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
+from celery.exceptions import SoftTimeLimitExceeded
+
 from .. import events
 from ..errors import SettingError
 from .base import Claim, Result, Store
@@ -102,7 +104,8 @@ class GuardedStore:
                 self._made.append(self._open())
                 self._store = self._made[0]
             answer = ask(self._store)
-        except SettingError:
+        except (SettingError, SoftTimeLimitExceeded):
+            # The limit strikes wherever the process is: it is the task's, and says nothing of the store.
             raise
         except Exception as error:
             self._fail(error, writes)

@@ -73,7 +73,7 @@ def _meta_of(app: Celery, task_id: str) -> backends.Meta:
         raise JobtasticError(
             f"{app!r} has no result backend, so nothing is known of its tasks: set result_backend"
         )
-    meta: backends.Meta = app.backend.get_task_meta(task_id, cache=False)
+    meta = backends.read_meta(app.backend, task_id)
     installation = installation_on(app)
     if meta["status"] != states.PENDING or installation is None:
         return meta

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from jobtastic_signals import Claim, Result, SettingError, events
 from jobtastic_signals.stores.guard import RETRY_AFTER, GuardedStore, check_namespace
@@ -227,6 +228,17 @@ def test_a_store_that_failed_is_closed_so_that_it_opens_its_files_anew(guarded, 
     store.error = OSError("gone")
     guarded.lookup("key")
     assert store.closed == 1
+
+
+@every_operation
+def test_a_soft_time_limit_that_strikes_meanwhile_is_the_tasks(guarded, store, caplog, use, neutral):
+    store.error = SoftTimeLimitExceeded()
+    with pytest.raises(SoftTimeLimitExceeded):
+        use(guarded)
+    store.error = None
+    use(guarded)
+    assert store.asked == 2
+    assert caplog.records == []
 
 
 @every_operation

@@ -280,8 +280,10 @@ def _define(app: Celery, journal: Path) -> dict[str, Task]:
     def talks_and_ends(self: Task, token: str, how: str) -> Any:
         """Tell more than can be written, from two threads, until the end comes."""
         note(self, token)
-        talking = contextvars.copy_context()
-        threading.Thread(target=talking.run, args=(talk, 3.0), daemon=True).start()
+        if how not in ("killed", "hard limit"):
+            # A thread that takes the signal of a violent end can leave billiard's pool locked.
+            talking = contextvars.copy_context()
+            threading.Thread(target=talking.run, args=(talk, 3.0), daemon=True).start()
         talk(0.3)
         return talk(60) if how == "hard limit" else _end(how)
 
