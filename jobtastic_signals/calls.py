@@ -43,6 +43,11 @@ class TaskPolicy:
     def __getitem__(self, option: str) -> Any:
         return self.options[option]
 
+    @property
+    def shares(self) -> bool:
+        """Whether runs and results are shared at all; the options may be about something else."""
+        return self["herd_avoidance_timeout"] is not None or bool(self["cache_duration"] >= 0)
+
     def key_of(self, task: Task, args: Any, kwargs: Any, *, required: bool = False) -> str | None:
         """The key of calling *task* with these arguments; ``None`` if they have none, so it goes unshared.
 

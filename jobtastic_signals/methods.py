@@ -157,7 +157,7 @@ def _call_of(
     """The call, or ``None`` where it is none of ours."""
     outer = current_call.get()
     passed_already = outer is not None and outer.task is task and outer.id is None
-    if passed_already:
+    if passed_already or not policy.shares:
         return None
     required = installation.settings.key_required and not _is_of_a_canvas_in_a_worker(task, options)
     key = policy.key_of(task, args, kwargs, required=required)

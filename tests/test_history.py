@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_a_served_run_is_not_remembered(new_app):
     task = add(app, lambda self: 7, cache_duration=60)
     task.delay()
     unit_apps.work_off(app)
-    task.apply_async(task_id="served")
+    task.apply_async(task_id=str(uuid.uuid4()))
     unit_apps.work_off(app)
     assert len(durations(app)) == 1
 

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 from typing import Any
 
 import pytest
@@ -279,7 +280,7 @@ def test_a_served_run_shows_no_progress(new_app, records):
     task.delay()
     work_off(app)
     del records[:]
-    other = task.apply_async(task_id="served")
+    other = task.apply_async(task_id=str(uuid.uuid4()))
     work_off(app)
     assert records == []
     assert other.get(timeout=1) == 7
@@ -287,7 +288,7 @@ def test_a_served_run_shows_no_progress(new_app, records):
 
 def test_a_waiting_run_shows_the_progress_of_the_one_that_it_waits_for(new_app):
     app = new_app(jobtastic_progress_interval=0)
-    seen = []
+    seen, waiting = [], str(uuid.uuid4())
 
     def body(self):
         update_progress(2, 5)
@@ -297,17 +298,17 @@ def test_a_waiting_run_shows_the_progress_of_the_one_that_it_waits_for(new_app):
         thread.join()
 
     def meanwhile():
-        task.apply_async(task_id="waiting")
+        task.apply_async(task_id=waiting)
         [message] = published(app)
         deliver(app, message)
-        seen.append((app.AsyncResult("waiting").state, app.AsyncResult("waiting").result))
+        seen.append((app.AsyncResult(waiting).state, app.AsyncResult(waiting).result))
 
     task = add(app, body, herd_avoidance_timeout=60, cache_duration=60)
     task.delay()
     work_off(app)
     [(state, record)] = seen
     assert (state, record["progress_percent"]) == ("PROGRESS", 40.0)
-    assert app.AsyncResult("waiting").state == "SUCCESS"
+    assert app.AsyncResult(waiting).state == "SUCCESS"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import time
 import uuid
 from typing import Any
 
@@ -160,7 +161,7 @@ def test_what_could_be_wrong_or_is_not_wanted_is_not_answered_from_the_store(new
     def task(n):
         return n
 
-    result = task.apply_async((7,), task_id="mine" if how.startswith("an id") else None)
+    result = task.apply_async((7,), task_id=f"mine-{time.time()}" if how.startswith("an id") else None)
     work_off(app)
     result.forget()
     assert task_status(app, result.id)["task"]["status"] == "PENDING"

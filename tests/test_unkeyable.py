@@ -727,3 +727,19 @@ def test_a_class_from_inside_a_function_is_refused(new_app, registry):
             UnkeyableError, match="which is defined in a function, so others can have its name"
         ):
             task.delay(value)
+
+
+@pytest.mark.parametrize(
+    "options", [{"cache_duration": -1}, {"memleak_threshold": 50}, {"cache_prefix": "x"}]
+)
+def test_a_task_that_shares_nothing_needs_no_key(new_app, options):
+    app = new_app(task_serializer="pickle", accept_content=["pickle", "json"])
+    runs = []
+
+    @app.task(name="proj.task", shared=False, **options)
+    def task(value):
+        runs.append(type(value))
+
+    task.delay(Plain())
+    work_off(app)
+    assert runs == [Plain]

@@ -299,6 +299,8 @@ def _is_of_this_run(call: Call, claim: Claim) -> bool:
 
 
 def _key_of(run: Run) -> str | None:
+    if not run.policy.shares:
+        return None
     stamped = run.stamp.get("key")
     if isinstance(stamped, str):
         return stamped
