@@ -28,6 +28,7 @@ __all__ = [
     "claim_released",
     "claim_taken_over",
     "herd_joined",
+    "memory_leak_detected",
     "progress_updated",
     "result_stored",
     "run_claimed",
@@ -71,6 +72,14 @@ progress_updated = _signals.signal(
     "progress_updated",
     doc="A record of the progress of ``task_id`` was written, with ``progress_percent``, ``time_remaining``, "
     "``completed``, ``total`` and ``message``. ``key`` is ``None`` for a task without options.",
+)
+memory_leak_detected = _signals.signal(
+    "memory_leak_detected",
+    doc="The run of ``task_id``, called with ``task_kwargs``, added more to its process than the task's "
+    "``memleak_threshold``: ``growth``, from ``start`` to ``end``, in bytes. ``leak`` tells whether the task "
+    "goes on growing: it did in ``growing`` of its latest ``runs`` here, and by a ``trend`` of so many bytes "
+    "for each. ``peak`` is the most that the process ever had, or ``None``; ``attributed`` is false where "
+    "other runs may have gone on at the same time.",
 )
 store_unavailable = _signals.signal(
     "store_unavailable",

@@ -20,6 +20,7 @@ from .errors import JobtasticError
 from .keys import CACHE_PREFIX, SIGNIFICANT_KWARGS, KeyRecipe
 from .methods import add_methods, remove_methods
 from .middleware import Middleware
+from .middleware.memory import MemoryWatch
 from .middleware.progress import ProgressReports
 from .middleware.sharing import Sharing
 from .options import Option, name_of, read_options
@@ -42,6 +43,7 @@ class Installation:
         built_in = (
             Sharing(lambda: self.store),
             ProgressReports(lambda: self.settings, lambda: self.store),
+            MemoryWatch(lambda: self.settings),
         )
         self.middleware: tuple[Middleware, ...] = (*built_in, *middleware)
         self._policies: dict[type[Task], TaskPolicy | None] = {}

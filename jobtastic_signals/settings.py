@@ -13,6 +13,8 @@
     with one warning.
 ``jobtastic_progress_interval``
     Seconds between two records of a run's progress at least.
+``jobtastic_memleak_redact``
+    Names of arguments whose values are left out of what is told of a memory leak, or ``True`` for all.
 
 Django's ``CELERY_`` namespace works as for Celery's own: ``CELERY_JOBTASTIC_STORE``.
 """
@@ -23,7 +25,7 @@ import difflib
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -54,6 +56,7 @@ class Settings:
     namespace: str
     key_required: bool
     progress_interval: float
+    memleak_redact: bool | frozenset[str] = False
 
     @classmethod
     def read(cls, app: Celery) -> Settings:
@@ -87,6 +90,7 @@ class Settings:
             given.get("jobtastic_namespace", ""),
             given.get("jobtastic_key_required", True),
             given.get("jobtastic_progress_interval", PROGRESS_INTERVAL),
+            _redacted(given.get("jobtastic_memleak_redact", False)),
         )
 
 
@@ -105,7 +109,15 @@ def _is_duration(value: Any) -> None:
         raise ValueError("negative or without end")
 
 
-_SETTINGS = {
+def _redacted(value: Any) -> bool | frozenset[str]:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) or not all(isinstance(name, str) for name in value):
+        raise TypeError("neither a list of names nor True")
+    return frozenset(value)
+
+
+_SETTINGS: dict[str, tuple[str, Callable[[Any], object]]] = {
     "jobtastic_store": ("it takes the URL of a store, as disk:///var/cache/proj", check_url),
     "jobtastic_store_options": ("it takes a dict of the store's keyword arguments", _is_mapping),
     "jobtastic_namespace": ("it takes a text of letters, digits and . _ -", check_namespace),
@@ -113,6 +125,10 @@ _SETTINGS = {
     "jobtastic_progress_interval": (
         "it takes a number of seconds, as 0.1; 0 writes every update",
         _is_duration,
+    ),
+    "jobtastic_memleak_redact": (
+        "it takes a list of argument names, as ['password'], or True for all arguments",
+        _redacted,
     ),
 }
 

@@ -13,6 +13,7 @@ from kombu.exceptions import OperationalError
 
 from jobtastic_signals import Jobtastic, JobtasticError, Middleware, OptionError
 from jobtastic_signals.calls import Served
+from jobtastic_signals.middleware.memory import MemoryWatch
 from jobtastic_signals.middleware.progress import ProgressReports
 from jobtastic_signals.middleware.sharing import Sharing
 from jobtastic_signals.options import Option, boolean_free_number
@@ -102,7 +103,7 @@ def test_hooks_are_called_in_order_on_the_way_in_and_reversed_on_the_way_out(new
 def test_the_built_in_ones_come_first(new_app, diary, diaries):
     app = new_app(middleware=diaries)
     kinds = [type(middleware) for middleware in installation_on(app).middleware]
-    assert kinds == [Sharing, ProgressReports, Diary, Diary]
+    assert kinds == [Sharing, ProgressReports, MemoryWatch, Diary, Diary]
     double = add_task(app, **BOTH)
     double.delay(21)
     diary.clear()

@@ -179,6 +179,8 @@ def test_options_that_are_not_given_have_their_defaults(new_app):
         "cache_prefix": "family",
         "herd_avoidance_timeout": None,
         "cache_duration": -1,
+        "memleak_threshold": -1,
+        "memleak_trace": False,
     }
 
 

@@ -72,6 +72,7 @@ def test_settings_have_defaults():
     settings = read()
     assert settings.store.startswith("disk:///")
     assert (settings.store_options, settings.namespace) == ({}, "")
+    assert settings.memleak_redact is False
 
 
 def test_settings_work_in_djangos_namespace():

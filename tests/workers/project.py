@@ -29,6 +29,9 @@ from jobtastic_signals.registry import installation_on
 
 HERD = 300.0
 
+#: What tasks that leak never let go of.
+HOARD: list[Any] = []
+
 
 class Shade(enum.Enum):
     """What pickle alone can carry."""
@@ -300,6 +303,25 @@ def _define(app: Celery, journal: Path) -> dict[str, Task]:
         for n in range(updates):
             update_progress(n + 1, updates)
         return time.perf_counter() - start
+
+    @task(memleak_threshold=1)
+    def leaks(self: Task, token: str, fails: bool = False) -> Any:
+        note(self, token)
+        HOARD.append(bytearray(b"x") * 2_000_000)
+        return _end("exception") if fails else len(HOARD)
+
+    @task(memleak_threshold=1, memleak_trace=True)
+    def leaks_traced(self: Task, token: str) -> Any:
+        HOARD.append(bytearray(b"x") * 2_000_000)  # The leak.
+        return token
+
+    @task(memleak_threshold=1)
+    def stays(self: Task, token: str, fails: bool = False) -> Any:
+        """A large warm-up, a cache that fills up, and 50 MB that are needed for a while. It does not leak."""
+        runs = note(self, token)
+        HOARD.extend(bytearray(b"x") * size for size in {1: (30_000_000,), 2: (5_000_000,) * 2}.get(runs, ()))
+        needed = [bytearray(b"x") * 20_000_000, *(bytes(1000) for _ in range(30_000))]
+        return _end("exception") if fails else "x" * (3_000_000 * bool(needed))
 
     return {name: made for name, made in locals().items() if hasattr(made, "apply_async")}
 
