@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import jobtastic_signals
+from jobtastic_signals import events
 
 from .unit_apps import nothing_shared
 from .workers.servers import free_port, redis_server, running, wait_until
@@ -138,6 +139,52 @@ def test_the_sites_that_the_page_on_progress_shows_tell_the_status(framework: st
 def is_open(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+USES_OF_EVENTS = """
+import breadcrumbs, leaks, metrics
+import sentry_sdk
+from celery.app.trace import build_tracer
+from jobtastic_signals import events
+from prometheus_client import REGISTRY
+from proj import app, report
+
+app.conf.update(broker_url="memory://", result_backend="cache+memory://", jobtastic_store="memory://")
+crumbs = []
+keep = lambda crumb, hint: crumbs.append(crumb) or crumb
+sentry_sdk.init(dsn="http://key@127.0.0.1:1/1", before_breadcrumb=keep, transport=lambda event: None)
+
+first = report.delay("ada")
+tracer = build_tracer(report.name, app.tasks[report.name], app=app)
+tracer(first.id, ("ada",), {}, {"id": first.id})
+assert report.delay("ada").id == first.id
+counted = {
+    outcome: REGISTRY.get_sample_value("task_calls_total", {"task": "proj.report", "outcome": outcome})
+    for outcome in ("published", "cached")
+}
+assert counted == {"published": 1.0, "cached": 1.0}, counted
+
+tracer("other", ("ada",), {}, {"id": "other"})
+[crumb] = [crumb for crumb in crumbs if crumb["category"] == "jobtastic"]
+assert crumb["message"] == "proj.report other" and crumb["data"]["owner"] == first.id, crumb
+
+leak = {"growth": 60_000_000, "leak": True, "task_kwargs": {"customer": "ada"}}
+events.memory_leak_detected.send(app.tasks[report.name], **leak)
+assert leaks.mails == ["proj.report leaks 60 MB with {'customer': 'ada'}"], leaks.mails
+"""
+
+
+def test_the_uses_of_events_that_a_page_shows_work(tmp_path: Path):
+    write_files(ROOT / "docs" / "events.md", tmp_path)
+    (tmp_path / "uses.py").write_text(USES_OF_EVENTS)
+    done = in_folder(tmp_path, "-W", "error::DeprecationWarning:jobtastic_signals", "uses.py")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_page_on_events_names_them_all():
+    page = (ROOT / "docs" / "events.md").read_text()
+    signals = [name for name in events.__all__ if name.islower()]
+    assert [name for name in signals if f"`{name}`" not in page] == []
 
 
 def test_the_commands_for_a_fresh_machine_stand_there():
