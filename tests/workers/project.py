@@ -21,6 +21,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from celery import Celery, Task
+from celery._state import _deregister_app
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from jobtastic_signals import Jobtastic, register_type, update_progress
@@ -81,6 +82,8 @@ def create_app(conf: dict[str, Any], journal: str, *, plugin: bool = True) -> Si
     ``runs(name, *what)`` reads the journal; ``key(name, *args, **kwargs)`` is the key of such a call.
     """
     app = Celery("project", set_as_current=False)
+    # What tests in this process share with all apps is not for this one, which lives as long as the process.
+    _deregister_app(app)
     app.conf.update(conf)
     if plugin:
         Jobtastic(app)
