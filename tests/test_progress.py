@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 import uuid
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -511,16 +512,63 @@ def test_a_child_that_the_body_forks_does_not_report_and_goes_on(new_app, record
     app = new_app(jobtastic_progress_interval=0)
 
     def body(self):
-        self.request._jobtastic_run.progress._lock.acquire()  # as while something is written
-        child = os.fork()
-        if child == 0:
-            update_progress(1, 2)
-            os._exit(7)
-        self.request._jobtastic_run.progress._lock.release()
+        with held_by_another_thread(current_progress.get()._lock):  # as while something is written
+            child = os.fork()
+            if child == 0:
+                try:
+                    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                    signal.alarm(10)
+                    update_progress(1, 2)
+                finally:
+                    os._exit(7)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
     assert run(app, body).get(timeout=1) == 7
     assert [each["completed"] for each in records] == [0]
+
+
+@contextmanager
+def held_by_another_thread(lock):
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            over.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_what_is_said_before_the_body_is_said_for_nothing(new_app, records):
+    app = new_app(jobtastic_progress_interval=0)
+
+    def early(**_: Any) -> None:
+        update_progress(1, 3)
+
+    signals.task_prerun.connect(early)
+    try:
+        run(app, lambda self: update_progress(2, 3))
+    finally:
+        signals.task_prerun.disconnect(early)
+    assert [each["completed"] for each in records] == [0, 2]
+
+
+def test_a_retry_that_is_announced_is_not_written_over(new_app, records):
+    app = new_app(jobtastic_progress_interval=0)
+
+    def body(self):
+        self.backend.mark_as_retry(self.request.id, KeyError("x"))
+        update_progress(1, 3)
+        return self.AsyncResult(self.request.id).state
+
+    assert run(app, body).get(timeout=1) == "RETRY"
 
 
 def test_where_the_state_cannot_be_read_nothing_is_written(new_app, records, caplog, monkeypatch):
@@ -875,6 +923,17 @@ def test_phases_take_their_part(new_app, records):
         (100.0, 2, 2, "page 1"),
         (100.0, 0, None, None),
     ]
+
+
+def test_a_loop_after_a_phase_takes_what_is_left(new_app, records):
+    app = new_app(jobtastic_progress_interval=0)
+
+    def body():
+        with phase("load", of=2):
+            pass
+        list(track("ab"))
+
+    assert percents_of(app, records, body) == [0, 50.0, 75.0, 100.0]
 
 
 def test_phases_in_phases_share_their_part(new_app, records):
