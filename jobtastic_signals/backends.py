@@ -123,16 +123,19 @@ def ignores_result(task: Task, request: Context) -> bool:
 _BEFORE_PROGRESS = frozenset({states.PENDING, states.RECEIVED, states.STARTED})
 
 
-def store_progress(task: Task, request: Context, record: Mapping[str, Any], *, unasked: bool = False) -> bool:
+def store_progress(
+    task: Task, request: Context, record: Mapping[str, Any], *, unasked: bool = False, again: bool = False
+) -> bool:
     """Let those who have the id of the run under *request* see *record*.
 
     ``False``, and nothing is stored, where an end is known of it, as when a time limit has just struck. A
-    record that is *unasked* for, since the task said nothing, is not stored over what the task itself said.
+    record that is *unasked* for, since the task said nothing, is not stored over what the task itself said. A
+    retry that was announced is an end, unless this may be the one that runs *again*.
 
     :raises Exception: what the result backend raises; where it cannot be read, nothing is written.
     """
     known = read_meta(task.backend, request.id)
-    if known["status"] in states.READY_STATES or known["status"] == states.RETRY:
+    if known["status"] in states.READY_STATES or (known["status"] == states.RETRY and not again):
         return False
     if unasked and known["status"] not in _BEFORE_PROGRESS and not _is_record(known):
         return True

@@ -135,11 +135,15 @@ def writer_for(task: Task, request: Context, key: str | None) -> Write | None:
     if not backends.shows_progress(task, request):
         return None
 
+    again = True
+
     def write(record: Mapping[str, Any], unasked: bool) -> bool:
+        nonlocal again
         if record is FIRST:
             backends.start_progress(task, request, record)
-        elif not backends.store_progress(task, request, record, unasked=unasked):
+        elif not backends.store_progress(task, request, record, unasked=unasked, again=again):
             return False
+        again = False
         events.emit(events.progress_updated, task, key=key, task_id=request.id, **record)
         return True
 

@@ -359,6 +359,20 @@ def test_a_retry_starts_anew(new_app, records):
     assert seen_inside(records) == [(0, 0, None, None), (50.0, 1, 2, None)] * 2
 
 
+def test_a_retry_of_a_task_without_options_tells_too(new_app, records):
+    app = new_app(jobtastic_progress_interval=0)
+
+    @app.task(bind=True, shared=False, name="proj.plain")
+    def plain(self):
+        update_progress(self.request.retries + 1, 4)
+        if not self.request.retries:
+            raise self.retry(countdown=0)
+
+    plain.delay()
+    work_off(app)
+    assert [each["completed"] for each in records] == [1, 2]
+
+
 def test_what_is_held_back_is_written_while_the_body_does_something_else(new_app, records):
     app = new_app(jobtastic_progress_interval=0.05)
 
