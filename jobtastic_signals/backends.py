@@ -139,7 +139,7 @@ def store_progress(
         return False
     if unasked and known["status"] not in _BEFORE_PROGRESS and not _is_record(known):
         return True
-    task.backend.store_result(request.id, dict(record), PROGRESS, request=request)
+    start_progress(task, request, record)
     return True
 
 

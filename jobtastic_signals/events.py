@@ -71,7 +71,7 @@ claim_taken_over = _signals.signal(
 progress_updated = _signals.signal(
     "progress_updated",
     doc="A record of the progress of ``task_id`` was written, with ``progress_percent``, ``time_remaining``, "
-    "``completed``, ``total`` and ``message``. ``key`` is ``None`` for a task without options.",
+    "``completed``, ``total`` and ``message``. ``key`` is ``None`` for a task that shares nothing.",
 )
 memory_leak_detected = _signals.signal(
     "memory_leak_detected",

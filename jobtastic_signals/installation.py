@@ -124,7 +124,7 @@ class Installation:
             self.policy_of(type(task))
 
     def walk(self, hook: str, subject: Call | Run) -> None:
-        """Call *hook* of each middleware in order; what one raises is logged."""
+        """Call *hook* of each middleware in order; what one raises is logged, but for a soft time limit."""
         for middleware in self.middleware:
             self._call(middleware, hook, subject)
 

@@ -52,11 +52,12 @@ def task_prerun(task: Task, task_id: str, args: Any, kwargs: Any, **_: Any) -> N
 
 def task_postrun(task: Task, retval: Any = None, state: str | None = None, **_: Any) -> None:
     """Tell the middleware how the run ended."""
-    run = run_of(task.request)
+    request = task.request
+    run = run_of(request)
     installation = installation_on(task.app)
     if run is not None and installation is not None:
         installation.walk_back("after_run", run, state, retval)
-    end_report(task.request)
+    end_report(request)
 
 
 def task_failure(sender: Task, task_id: str, args: Any = None, kwargs: Any = None, **_: Any) -> None:

@@ -15,9 +15,10 @@ __all__ = ["Middleware"]
 class Middleware:
     """Base of one concern; every hook does nothing here.
 
-    Hooks are called for tasks with our options only: in the order of the middleware on the way in, in the
-    reverse order on the way out. What a hook raises is logged, and neither the task nor the other
-    middleware see it; the exception is :meth:`answer`, which runs in the caller's own ``apply_async``.
+    Hooks are called for tasks with our options only, and those that are given a call for tasks that share: in
+    the order of the middleware on the way in, in the reverse order on the way out. What a hook raises is
+    logged, and neither the task nor the other middleware see it. The exceptions are a soft time limit, which
+    is the task's, and :meth:`answer`, which runs in the caller's own ``apply_async``.
     A middleware is shared by all threads: what it has to remember of a run goes on ``run.request``.
     """
 
