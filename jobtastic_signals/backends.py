@@ -14,6 +14,8 @@ from celery.exceptions import SoftTimeLimitExceeded
 from celery.result import AsyncResult
 from kombu import serialization
 
+from .errors import JobtasticError
+
 if TYPE_CHECKING:
     from celery.app.task import Context
 
@@ -72,7 +74,13 @@ def read_meta(backend: Backend, task_id: str) -> Meta:
     """What *backend* knows of *task_id* now; it raises what it will where it cannot be asked.
 
     Not from Celery's own cache of results: the backend may have lost since what that still has.
+
+    :raises JobtasticError: if the app has no result backend.
     """
+    if isinstance(backend, DisabledBackend):
+        raise JobtasticError(
+            f"{backend.app!r} has no result backend, so nothing is known of its tasks: set result_backend"
+        )
     own_cache = {} if isinstance(backend, RPCBackend) else {"cache": False}
     meta: Meta = backend.get_task_meta(task_id, **own_cache)
     return meta

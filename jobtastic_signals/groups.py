@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from celery import states
-from celery.backends.base import Backend, DisabledBackend, KeyValueStoreBackend
+from celery.backends.base import Backend, KeyValueStoreBackend
 from celery.result import AsyncResult, ResultSet
 
 from . import backends
 from .backends import Meta
-from .errors import JobtasticError
 from .estimates import ALMOST
 
 __all__ = ["group_progress"]
@@ -86,8 +85,6 @@ def _metas(tasks: Mapping[str, AsyncResult[Any]]) -> dict[str, Meta]:
 
 
 def _read(backend: Backend, task_ids: list[str]) -> dict[str, Meta]:
-    if isinstance(backend, DisabledBackend):
-        raise JobtasticError("nothing is known of tasks without a result backend: set result_backend")
     if isinstance(backend, KeyValueStoreBackend):
         try:
             found = backend.mget([backend.get_key_for_task(task_id) for task_id in task_ids])

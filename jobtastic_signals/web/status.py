@@ -14,11 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery, states
-from celery.backends.base import DisabledBackend
 from celery.utils.saferepr import saferepr
 
 from .. import backends, outcomes
-from ..errors import JobtasticError
 from ..registry import installation_on
 
 __all__ = ["is_final", "task_status"]
@@ -69,10 +67,6 @@ def is_final(status: Mapping[str, Any]) -> bool:
 
 
 def _meta_of(app: Celery, task_id: str) -> backends.Meta:
-    if isinstance(app.backend, DisabledBackend):
-        raise JobtasticError(
-            f"{app!r} has no result backend, so nothing is known of its tasks: set result_backend"
-        )
     meta = backends.read_meta(app.backend, task_id)
     installation = installation_on(app)
     if meta["status"] != states.PENDING or installation is None:
