@@ -11,11 +11,12 @@ import itertools
 import logging
 import os
 import queue
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+
+from .threads import start_thread
 
 __all__ = ["call_at"]
 
@@ -39,10 +40,7 @@ class _Background:
 
     def _start(self) -> None:
         if self._thread is None or not self._thread.is_alive():
-            thread = threading.Thread(target=self._work, name="jobtastic", daemon=True)
-            with _no_signals():
-                thread.start()
-            self._thread = thread
+            self._thread = start_thread("jobtastic", self._work)
 
     def _work(self) -> None:
         due: list[tuple[float, int, Callable[[], None]]] = []
@@ -61,23 +59,6 @@ def _call(function: Callable[[], None]) -> None:
         function()
     except Exception:
         logger.exception("%r failed in the background", function)
-
-
-@contextmanager
-def _no_signals() -> Iterator[None]:
-    """What starts here takes no signals: they are for the main thread, when that does not block them.
-
-    A pool's process blocks SIGTERM while it holds the lock of its queue. Taken by another thread, it would
-    end the process in the midst of that, and no process of the pool could answer any more.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # One for each process: what a child inherits has no thread, and its lock may be held by nobody.

@@ -131,7 +131,7 @@ def test_a_claim_that_is_given_up_is_told_once(new_app, told):
 
 
 def test_a_store_that_fails_and_recovers_is_told_once_each(new_app, told, tmp_path, monkeypatch):
-    monkeypatch.setattr("jobtastic_signals.stores.guard.RETRY_AFTER", 0.0)
+    monkeypatch.setattr("jobtastic_signals.breaker.RETRY_AFTER", 0.0)
     obstacle = tmp_path / "store"
     obstacle.write_text("")
     app = new_app(jobtastic_store=f"disk://{obstacle}")

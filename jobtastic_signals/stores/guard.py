@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import TypeVar
 from celery.exceptions import SoftTimeLimitExceeded
 
 from .. import events
+from ..breaker import Breaker
 from ..errors import SettingError
 from .base import Claim, Result, Store
 
@@ -22,9 +22,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Seconds for which a store that failed is left alone; then one call tries it again.
-RETRY_AFTER = 5.0
-
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]*")
 
 
@@ -33,8 +30,8 @@ class GuardedStore:
 
     Where the store cannot answer they say what leads to a run without sharing: :meth:`lookup` finds
     nothing, :meth:`admit` answers ``None``, the others ``False``. After a failure the store is closed, and
-    left alone for :data:`RETRY_AFTER` seconds, so that a dead store costs one timeout and not one for each
-    call. One that failed to write has recovered when it writes again: a full disk can still be read.
+    left alone for a while. One that failed to write has recovered when it writes again: a full disk can still
+    be read.
 
     :param open_store: makes the store on first use; what it raises is a failure like any other.
     :param url: what to call the store in warnings and events.
@@ -54,10 +51,7 @@ class GuardedStore:
         self._store: Store | None = None
         self._made: list[Store] = []
         self._scope = f"{namespace}/" if namespace else ""
-        self._clock = clock
-        # Held while the store is down. Never waited for, so a child may be forked at any time.
-        self._outage = threading.Lock()
-        self._retry_at = 0.0
+        self._breaker = Breaker(clock=clock)
         self._cannot_write = False
 
     @property
@@ -96,7 +90,7 @@ class GuardedStore:
                 self._store.close()
 
     def _guarded(self, ask: Callable[[Store], T], otherwise: T, *, writes: bool = True) -> T:
-        if not self._may_try():
+        if not self._breaker.lets_through():
             return otherwise
         try:
             if self._store is None:
@@ -110,24 +104,13 @@ class GuardedStore:
         except Exception as error:
             self._fail(error, writes)
             return otherwise
-        if self._outage.locked():
+        if self._breaker.is_open:
             self._answered(writes)
         return answer
 
-    def _may_try(self) -> bool:
-        if not self._outage.locked():
-            return True
-        now = self._clock()
-        if now < self._retry_at:
-            return False
-        # This caller is the one that tries; the others go on without the store until it is back.
-        self._retry_at = now + RETRY_AFTER
-        return True
-
     def _fail(self, error: Exception, writes: bool) -> None:
-        self._retry_at = self._clock() + RETRY_AFTER
         self.close()
-        if self._outage.acquire(blocking=False):
+        if self._breaker.failed():
             self._cannot_write = writes
             logger.warning(
                 "the store %s failed (%s: %s); tasks run, but share nothing until it works again",
@@ -139,10 +122,8 @@ class GuardedStore:
 
     def _answered(self, writes: bool) -> None:
         if self._cannot_write and not writes:
-            self._retry_at = self._clock()  # The next caller may be the one that writes.
-            return
-        with suppress(RuntimeError):  # Another thread was first.
-            self._outage.release()
+            self._breaker.retry()  # The next caller may be the one that writes.
+        elif self._breaker.answered():
             logger.info("the store %s works again", self.url)
             events.emit(events.store_recovered, self.url)
 

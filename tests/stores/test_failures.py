@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jobtastic_signals.stores import guard
+from jobtastic_signals import breaker
 
 from .project import Project, warnings_of_ours
 from .without_permission import NOBODY
@@ -38,7 +38,7 @@ def project_on():
 @pytest.fixture
 def always_probed(monkeypatch):
     """A store that failed is tried again by each call: not even that may repeat the warning."""
-    monkeypatch.setattr(guard, "RETRY_AFTER", 0.0)
+    monkeypatch.setattr(breaker, "RETRY_AFTER", 0.0)
 
 
 def goes_on_without_sharing(project, value, times=2):

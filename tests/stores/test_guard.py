@@ -9,7 +9,8 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from jobtastic_signals import Claim, Result, SettingError, events
-from jobtastic_signals.stores.guard import RETRY_AFTER, GuardedStore, check_namespace
+from jobtastic_signals.breaker import RETRY_AFTER
+from jobtastic_signals.stores.guard import GuardedStore, check_namespace
 from jobtastic_signals.stores.memory import MemoryStore
 
 OPERATIONS = {
@@ -303,7 +304,7 @@ def test_threads_that_recover_at_once_tell_it_once(guarded, store, told):
     class Seen:
         """All see the outage before any of them ends it."""
 
-        outage = guarded._outage
+        outage = guarded._breaker._outage
 
         def locked(self):
             seen = self.outage.locked()
@@ -313,7 +314,7 @@ def test_threads_that_recover_at_once_tell_it_once(guarded, store, told):
         def release(self):
             self.outage.release()
 
-    guarded._outage, guarded._may_try = Seen(), lambda: True
+    guarded._breaker._outage, guarded._breaker.lets_through = Seen(), lambda: True
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(guarded.lookup, ["key"] * 8)) == [None] * 8
     assert told == [DOWN, UP]
