@@ -11,8 +11,16 @@
 
 from . import events
 from .canonical import register_type
-from .errors import JobtasticError, OptionError, SettingError, StoreError, UnkeyableError
+from .errors import (
+    BrokerUnavailableError,
+    JobtasticError,
+    OptionError,
+    SettingError,
+    StoreError,
+    UnkeyableError,
+)
 from .explanation import explain, explain_difference
+from .fallbacks import async_or_eager, async_or_fail, delay_or_eager, delay_or_fail
 from .groups import group_progress
 from .middleware import Middleware
 from .plugin import Jobtastic, forget
@@ -27,6 +35,11 @@ __all__ = [
     "Jobtastic",
     "forget",
     "events",
+    # When the broker is down.
+    "delay_or_eager",
+    "delay_or_fail",
+    "async_or_eager",
+    "async_or_fail",
     # Progress, in a running task and for those who wait.
     "update_progress",
     "track",
@@ -38,6 +51,7 @@ __all__ = [
     "explain_difference",
     "register_type",
     # Errors.
+    "BrokerUnavailableError",
     "UnkeyableError",
     "JobtasticError",
     "OptionError",

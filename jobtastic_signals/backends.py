@@ -14,7 +14,9 @@ from celery.exceptions import SoftTimeLimitExceeded
 from celery.result import AsyncResult
 from kombu import serialization
 
+from .breaker import Breaker
 from .errors import JobtasticError
+from .registry import installation_on
 
 if TYPE_CHECKING:
     from celery.app.task import Context
@@ -60,13 +62,20 @@ def meta_of(task: Task, task_id: str) -> Meta | None:
     """What the backend knows of *task_id* now; ``None`` if nothing can be learned."""
     if is_silent(task) or is_private(task):
         return None
+    installation = installation_on(task.app)
+    breaker = Breaker() if installation is None else installation.result_backend
+    if not breaker.lets_through():
+        return None
     try:
         meta = read_meta(task.backend, task_id)
     except SoftTimeLimitExceeded:
         raise
     except Exception as error:
-        logger.warning("the result backend could not be asked for %s[%s]: %r", task.name, task_id, error)
+        if breaker.failed(error):
+            logger.warning("the result backend could not be asked for %s[%s]: %r", task.name, task_id, error)
         return None
+    if breaker.is_open:
+        breaker.answered()
     return meta
 
 
@@ -96,21 +105,24 @@ def loaded(task: Task, task_id: str, meta: Meta | None) -> AsyncResult[Any]:
 
 def healed(task: Task, task_id: str, value: Any) -> AsyncResult[Any]:
     """The result of *task_id*, which succeeded with *value*; the backend is told again if it forgot."""
+    if is_silent(task) or is_private(task):
+        return loaded(task, task_id, None)
+    known: Meta = {"status": states.SUCCESS, "result": value, "task_id": task_id}
     meta = meta_of(task, task_id)
     if meta is not None and meta["status"] != states.SUCCESS:
-        meta = told_again(task.backend, task_id, value)
-    return loaded(task, task_id, meta)
+        meta = told_again(task.backend, known)
+    return loaded(task, task_id, known if meta is None else meta)
 
 
-def told_again(backend: Backend, task_id: str, value: Any) -> Meta:
-    """Tell *backend*, which forgot, that *task_id* succeeded with *value*; what it knows now."""
+def told_again(backend: Backend, meta: Meta) -> Meta:
+    """Tell *backend*, which forgot it or never knew, of the end that *meta* tells."""
     try:
-        backend.store_result(task_id, value, states.SUCCESS)
+        backend.store_result(meta["task_id"], meta["result"], meta["status"])
     except SoftTimeLimitExceeded:
         raise
     except Exception as error:
-        logger.warning("the result backend refused %s: %r", task_id, error)
-    return {"status": states.SUCCESS, "result": value, "task_id": task_id}
+        logger.warning("the result backend refused %s: %r", meta["task_id"], error)
+    return meta
 
 
 def shows_progress(task: Task, request: Context) -> bool:

@@ -18,6 +18,8 @@ RETRY_AFTER = 5.0
 class Breaker:
     """Closed while all is well, open during an outage.
 
+    :ivar error: with which it failed last.
+
     >>> breaker = Breaker()
     >>> breaker.lets_through(), breaker.failed(), breaker.lets_through()
     (True, True, False)
@@ -26,6 +28,7 @@ class Breaker:
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.error: Exception | None = None
         self._clock = clock
         # Held during an outage. Never waited for, so a child may be forked at any time.
         self._outage = threading.Lock()
@@ -46,8 +49,9 @@ class Breaker:
         self._retry_at = now + RETRY_AFTER
         return True
 
-    def failed(self) -> bool:
+    def failed(self, error: Exception | None = None) -> bool:
         """It failed; whether that is news."""
+        self.error = error
         self._retry_at = self._clock() + RETRY_AFTER
         return self._outage.acquire(blocking=False)
 

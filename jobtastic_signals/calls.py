@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
 
     from .reporting import Progress
 
-__all__ = ["Call", "Run", "Served", "TaskPolicy", "current_run"]
+__all__ = ["Call", "Run", "Served", "TaskPolicy", "current_run", "standing_in"]
 
 logger = logging.getLogger(__name__)
 
 #: The message header that carries the stamp, and so the attribute of the request.
 HEADER = "jobtastic"
+
+#: The task id under which an eager run in this context stands in for one in a worker.
+standing_in: ContextVar[str | None] = ContextVar("jobtastic_standing_in", default=None)
 
 # Not in ``Context.headers``, which Celery fills once, so it never travels with a retry.
 _RUN = "_jobtastic_run"
@@ -115,6 +119,7 @@ class Run:
     :ivar waiting_for: the owner whose result it waits for.
     :ivar resent_key: the key under which the run's id was published again while it ran, as by a retry.
     :ivar progress: what the run says of its progress, while its body goes on and afterwards.
+    :ivar stands_in: whether it is an eager run whose result others can look up by its id.
     :ivar layers: the classes whose ``__call__`` of ours the run has passed.
     """
 
@@ -132,6 +137,7 @@ class Run:
     waiting_for: str | None = None
     resent_key: str | None = None
     progress: Progress | None = None
+    stands_in: bool = False
     layers: set[type] = field(default_factory=set)
 
     @property

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from kombu.exceptions import OperationalError
+
 __all__ = [
+    "BrokerUnavailableError",
     "UnkeyableError",
     "JobtasticError",
     "OptionError",
@@ -38,3 +41,10 @@ class UnkeyableError(JobtasticError, TypeError):
 
 class StoreError(JobtasticError):
     """A store cannot be used: it holds what it should not, or its driver is missing."""
+
+
+class BrokerUnavailableError(JobtasticError, OperationalError):
+    """The broker has not answered in time.
+
+    What it says by itself is another :exc:`kombu.exceptions.OperationalError`.
+    """

@@ -23,6 +23,7 @@ import blinker
 from celery.exceptions import SoftTimeLimitExceeded
 
 __all__ = [
+    "broker_unavailable",
     "cache_hit",
     "cache_missed",
     "claim_released",
@@ -80,6 +81,11 @@ memory_leak_detected = _signals.signal(
     "goes on growing: it did in ``growing`` of its latest ``runs`` here, and by a ``trend`` of so many bytes "
     "for each. ``peak`` is the most that the process ever had, or ``None``; ``attributed`` is false where "
     "other runs may have gone on at the same time.",
+)
+broker_unavailable = _signals.signal(
+    "broker_unavailable",
+    doc="A call was answered without the broker, because of ``error``: by a failed result or by running it "
+    "at once, as ``answer`` says (``failed`` or ``eager``). ``key`` is ``None`` where nothing is shared.",
 )
 store_unavailable = _signals.signal(
     "store_unavailable",

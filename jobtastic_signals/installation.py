@@ -15,6 +15,7 @@ from celery.result import AsyncResult
 from kombu.utils.functional import maybe_evaluate
 
 from . import registry
+from .breaker import Breaker
 from .calls import Call, Run, TaskPolicy
 from .errors import JobtasticError
 from .keys import CACHE_PREFIX, SIGNIFICANT_KWARGS, KeyRecipe
@@ -36,7 +37,11 @@ _AFTER_FINALIZE = "jobtastic_signals.after_finalize"
 
 
 class Installation:
-    """The plugin on one app."""
+    """The plugin on one app.
+
+    :ivar broker: whether the broker is known to be down.
+    :ivar result_backend: whether the result backend is.
+    """
 
     def __init__(self, app: Celery, middleware: Iterable[Middleware] = ()) -> None:
         self.app = app
@@ -46,6 +51,7 @@ class Installation:
             MemoryWatch(lambda: self.settings),
         )
         self.middleware: tuple[Middleware, ...] = (*built_in, *middleware)
+        self.broker, self.result_backend = Breaker(), Breaker()
         self._policies: dict[type[Task], TaskPolicy | None] = {}
         self._annotations: tuple[Any, list[Any]] = (None, [])
         self._settings: Settings | None = None

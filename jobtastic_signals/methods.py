@@ -3,13 +3,14 @@
 Celery's signals have no veto. So ``apply_async`` answers with an existing task's result in place of
 publishing, and ``__call__`` serves a stored value in place of running the body. Both are put on the class
 of a task with our options, in front of what is there, and go on to that for everything else.
-``update_progress`` is put there too, for those who look for it on the task.
+Functions that work with any task are put there too, for those who look for them on the task.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Task
@@ -17,7 +18,9 @@ from celery.result import AsyncResult
 
 from . import backends
 from .calls import Call, Run, Served, TaskPolicy, run_of
+from .fallbacks import async_or_eager, async_or_fail, delay_or_eager, delay_or_fail
 from .progress import update_progress
+from .publishing import attempt_on
 from .registry import installation_on, sharing_of
 
 if TYPE_CHECKING:
@@ -32,6 +35,11 @@ _ORIGINAL = "_jobtastic_original"
 
 ApplyAsync = Callable[..., "AsyncResult[Any]"]
 
+_FUNCTIONS: dict[str, Any] = {
+    "update_progress": staticmethod(update_progress),
+    **{each.__name__: each for each in (async_or_eager, async_or_fail, delay_or_eager, delay_or_fail)},
+}
+
 
 def add_methods(task: type[Task]) -> None:
     """Put both methods on the class *task*; doing it twice is doing it once."""
@@ -40,8 +48,9 @@ def add_methods(task: type[Task]) -> None:
         if not hasattr(own, _ORIGINAL):
             setattr(method, _ORIGINAL, own)
             setattr(task, name, method)
-    if not hasattr(task, "update_progress"):
-        task.update_progress = staticmethod(update_progress)
+    for name, function in _FUNCTIONS.items():
+        if not hasattr(task, name):
+            setattr(task, name, function)
 
 
 def remove_methods(task: type[Task]) -> None:
@@ -54,8 +63,9 @@ def remove_methods(task: type[Task]) -> None:
                 delattr(task, name)
             else:
                 setattr(task, name, original)
-    if getattr(vars(task).get("update_progress"), "__func__", None) is update_progress:
-        del task.update_progress
+    for name, function in _FUNCTIONS.items():
+        if vars(task).get(name) is function:
+            delattr(task, name)
 
 
 def _apply_async(cls: type[Task]) -> ApplyAsync:
@@ -128,6 +138,9 @@ def _publish(
 ) -> AsyncResult[Any]:
     found = sharing_of(task)
     call = _call_of(task, *found, args, kwargs, options) if found is not None else None
+    attempt = attempt_on(task.name)
+    if attempt is not None:
+        go_on = partial(attempt.go_on, go_on, call)
     if found is None or call is None:
         return go_on(args, kwargs, **options)
     installation = found[0]

@@ -6,18 +6,22 @@ an app where the plugin is installed, is let pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from celery import Task, signals
+from celery import Task, signals, states
 
-from . import registry
-from .calls import HEADER, Run, attach_run, run_of, stamp_of
+from . import backends, registry, withdrawals
+from .calls import HEADER, Run, attach_run, run_of, stamp_of, standing_in
 from .methods import current_call
 from .progress import end_report
+from .publishing import WITHDRAWABLE, attempt_on
 from .registry import installation_on, sharing_of
 
 __all__ = ["connect", "disconnect"]
+
+logger = logging.getLogger(__name__)
 
 
 def before_task_publish(sender: str, headers: dict[str, Any], **_: Any) -> None:
@@ -26,16 +30,40 @@ def before_task_publish(sender: str, headers: dict[str, Any], **_: Any) -> None:
     A message from elsewhere, as ``send_task``, has none: the signal does not tell which app it is of. The
     worker makes its key.
     """
+    attempt = attempt_on(sender)
+    if attempt is not None:
+        headers[HEADER] = attempt.message_made(headers)
     call = current_call.get()
     if call is None or call.task.name != sender or call.id is not None or headers.get("id") is None:
         _look_at(sender)
         return
     call.id, call.eta = headers["id"], headers.get("eta")
-    call.stamp["id"] = call.id
+    call.stamp.update(headers[HEADER] if attempt is not None else {"id": call.id})
     installation = installation_on(call.task.app)
     if installation is not None:
         installation.walk("before_publish", call)
         headers[HEADER] = call.stamp
+
+
+def task_received(request: Any, **_: Any) -> None:
+    """Drop a message that its caller has withdrawn, having been answered otherwise.
+
+    Called in the worker's main process. There is no signal to refuse a message with; so it is left behind as
+    one whose revocation has been dealt with already.
+    """
+    stamp = request.request_dict.get(HEADER)
+    withdrawable = stamp.get(WITHDRAWABLE) if isinstance(stamp, Mapping) else None
+    installation = installation_on(request.task.app)
+    if withdrawable is None or installation is None or stamp["id"] != request.id:
+        return
+    wanted = withdrawals.receive(installation.store, request.id, withdrawable)
+    if wanted is None:
+        meta = backends.meta_of(request.task, request.id)
+        wanted = meta is None or meta["status"] not in states.READY_STATES
+    if not wanted:
+        logger.info("%s[%s] was answered without a worker; it does not run", request.name, request.id)
+        request.acknowledge()
+        request._already_revoked = True
 
 
 def task_prerun(task: Task, task_id: str, args: Any, kwargs: Any, **_: Any) -> None:
@@ -46,6 +74,7 @@ def task_prerun(task: Task, task_id: str, args: Any, kwargs: Any, **_: Any) -> N
     installation, policy = found
     request = task.request
     run = Run(task, policy, task_id, args, kwargs, request, stamp_of(request, task_id))
+    run.stands_in = run.is_eager and standing_in.get() == task_id
     attach_run(run)
     installation.walk("before_run", run)
 
@@ -99,6 +128,7 @@ def _lost(task: Task, task_id: str, args: Any, kwargs: Any, request: Any) -> Non
 
 _RECEIVERS: tuple[tuple[Any, Callable[..., None]], ...] = (
     (signals.before_task_publish, before_task_publish),
+    (signals.task_received, task_received),
     (signals.task_prerun, task_prerun),
     (signals.task_postrun, task_postrun),
     (signals.task_failure, task_failure),

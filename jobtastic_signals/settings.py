@@ -15,6 +15,8 @@
     Seconds between two records of a run's progress at least.
 ``jobtastic_memleak_redact``
     Names of arguments whose values are left out of what is told of a memory leak, or ``True`` for all.
+``jobtastic_broker_deadline``
+    Seconds within which ``delay_or_fail`` and its kin answer while the broker is down.
 
 Django's ``CELERY_`` namespace works as for Celery's own: ``CELERY_JOBTASTIC_STORE``.
 """
@@ -43,6 +45,9 @@ __all__ = ["PROGRESS_INTERVAL", "Settings"]
 #: Seconds between two records of progress, where nothing else is set: nobody's eye is faster.
 PROGRESS_INTERVAL = 0.1
 
+#: Seconds within which a call is answered while the broker is down.
+BROKER_DEADLINE = 2.0
+
 _PREFIX = "jobtastic_"
 _PASSWORDS = re.compile(r"//[^/@\s]*@")
 
@@ -57,6 +62,7 @@ class Settings:
     key_required: bool
     progress_interval: float
     memleak_redact: bool | frozenset[str] = False
+    broker_deadline: float = BROKER_DEADLINE
 
     @classmethod
     def read(cls, app: Celery) -> Settings:
@@ -91,6 +97,7 @@ class Settings:
             given.get("jobtastic_key_required", True),
             given.get("jobtastic_progress_interval", PROGRESS_INTERVAL),
             _redacted(given.get("jobtastic_memleak_redact", False)),
+            given.get("jobtastic_broker_deadline", BROKER_DEADLINE),
         )
 
 
@@ -107,6 +114,11 @@ def _is_bool(value: Any) -> None:
 def _is_duration(value: Any) -> None:
     if not 0 <= boolean_free_number(value) < math.inf:
         raise ValueError("negative or without end")
+
+
+def _is_deadline(value: Any) -> None:
+    if not 0 < boolean_free_number(value) < math.inf:
+        raise ValueError("no time at all, or without end")
 
 
 def _redacted(value: Any) -> bool | frozenset[str]:
@@ -126,6 +138,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], object]]] = {
         "it takes a number of seconds, as 0.1; 0 writes every update",
         _is_duration,
     ),
+    "jobtastic_broker_deadline": ("it takes a number of seconds above 0, as 2", _is_deadline),
     "jobtastic_memleak_redact": (
         "it takes a list of argument names, as ['password'], or True for all arguments",
         _redacted,

@@ -165,10 +165,12 @@ class Sharing(Middleware):
         timeout = run.policy["herd_avoidance_timeout"]
         ignores = run.request is not None and bool(run.request.ignore_result)
         # An eager run does not claim: nobody else could read its result by the id that they would be given.
-        if timeout is None or run.is_eager or _silent(run.task, ignores):
+        if timeout is None or (run.is_eager and not run.stands_in) or _silent(run.task, ignores):
             entry = self._store.lookup(key)
             return entry if isinstance(entry, Result) else None
-        return self._admit(run, key, run.id, timeout, run.stamp.get("waiting_for"))
+        decided = self._admit(run, key, run.id, timeout, run.stamp.get("waiting_for"))
+        has_to_wait = isinstance(decided, Claim) and decided.owner != run.id
+        return None if has_to_wait and run.is_eager else decided
 
     def _admit(
         self,

@@ -7,21 +7,20 @@ nested under ``task``, an unknown id is pending, and every end is either ``SUCCE
 from __future__ import annotations
 
 import datetime
-import logging
 import math
 import traceback as tracebacks
 from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery, states
+from celery.exceptions import ImproperlyConfigured
 from celery.utils.saferepr import saferepr
 
 from .. import backends, outcomes
+from ..errors import JobtasticError
 from ..registry import installation_on
 
 __all__ = ["is_final", "task_status"]
-
-logger = logging.getLogger(__name__)
 
 #: How deeply a result may be nested.
 DEEPEST = 50
@@ -38,8 +37,8 @@ def task_status(app: Celery, task_id: str, *, traceback: bool = False) -> dict[s
     has the status ``FAILURE`` and its true name in ``state``. Everything is JSON: numbers that are not finite
     are ``None``, and what JSON does not know is text.
 
-    What the result backend has lost is answered from the store, if that is still the result of calls like
-    the one that made it; and the result backend is told again.
+    What the result backend has lost or cannot tell is answered from the store, if that is still the result of
+    calls like the one that made it; and the result backend is told again.
 
     :param traceback: whether to send the traceback of a failure, which may tell more than a user should know.
     :raises JobtasticError: if *app* has no result backend.
@@ -67,19 +66,27 @@ def is_final(status: Mapping[str, Any]) -> bool:
 
 
 def _meta_of(app: Celery, task_id: str) -> backends.Meta:
-    meta = backends.read_meta(app.backend, task_id)
     installation = installation_on(app)
-    if meta["status"] != states.PENDING or installation is None:
-        return meta
-    found = outcomes.find(installation.store, task_id)
-    if found is None:
-        return meta
+    if installation is None:
+        return backends.read_meta(app.backend, task_id)
+    if installation.result_backend.is_open:
+        # Reading it may take for ever.
+        known = outcomes.find(installation.store, app, task_id)
+        if known is not None:
+            return known
     try:
-        value = backends.loads(app, found.payload)
-    except Exception as error:
-        logger.warning("the stored result of %s cannot be read: %r", task_id, error)
+        meta = backends.read_meta(app.backend, task_id)
+    except (JobtasticError, ImproperlyConfigured):
+        raise
+    except Exception:
+        known = outcomes.find(installation.store, app, task_id)
+        if known is None:
+            raise
+        return known
+    if meta["status"] != states.PENDING:
         return meta
-    return backends.told_again(app.backend, task_id, value)
+    known = outcomes.find(installation.store, app, task_id)
+    return meta if known is None else backends.told_again(app.backend, known)
 
 
 def plain(value: Any, depth: int = 0) -> Any:

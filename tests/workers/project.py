@@ -99,7 +99,7 @@ def close(app: Celery) -> None:
     """Close the connections of *app*, which Celery leaves to the garbage collector."""
     app.close()
     client = getattr(app.backend, "client", None)
-    if client is not None:
+    if hasattr(client, "connection_pool"):
         client.close()
         client.connection_pool.disconnect()
 
@@ -134,7 +134,7 @@ def _define(app: Celery, journal: Path) -> dict[str, Task]:
             "queue": (request.delivery_info or {}).get("routing_key"),
             "priority": (request.delivery_info or {}).get("priority"),
             "expires": str(request.expires or ""),
-            "argsrepr": request.argsrepr,
+            "argsrepr": getattr(request, "argsrepr", None),
             "waits": (getattr(request, "jobtastic", None) or {}).get("waits", 0),
             "headers": {key: value for key, value in (request.headers or {}).items() if key != "jobtastic"},
         }

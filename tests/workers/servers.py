@@ -84,9 +84,9 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
+def redis_server(folder: Path, port: int | None = None) -> Iterator[str]:
     """A Redis that keeps nothing; its URL without a database."""
-    port = free_port()
+    port = port or free_port()
     command = [
         need("redis-server"),
         "--port",
@@ -105,9 +105,9 @@ def redis_server(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def rabbitmq_server(folder: Path) -> Iterator[str]:
+def rabbitmq_server(folder: Path, port: int | None = None) -> Iterator[str]:
     """A RabbitMQ node of its own, with its own port mapper; its URL."""
-    port, mapper = free_port(), free_port()
+    port, mapper = port or free_port(), free_port()
     env = {
         "HOME": str(folder),
         "ERL_EPMD_PORT": str(mapper),

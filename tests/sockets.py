@@ -1,0 +1,71 @@
+"""Addresses on which a server is missing, or as good as missing."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Address:
+    """A port, and the connections that were accepted there."""
+
+    port: int
+    accepted: list[socket.socket] = field(default_factory=list)
+
+
+@contextmanager
+def refusing() -> Iterator[Address]:
+    """Nobody listens there, and nobody else gets the port meanwhile."""
+    with closing(socket.socket()) as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield Address(bound.getsockname()[1])
+
+
+@contextmanager
+def unaccepting() -> Iterator[Address]:
+    """A listener that never accepts, and whose queue is full: who connects hears nothing."""
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            with suppress(BlockingIOError):
+                filler.connect(("127.0.0.1", port))
+        try:
+            yield Address(port)
+        finally:
+            for filler in fillers:
+                filler.close()
+
+
+@contextmanager
+def silent() -> Iterator[Address]:
+    """Accepts everybody, and says nothing."""
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(50)
+        address = Address(listener.getsockname()[1])
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    address.accepted.append(listener.accept()[0])
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield address
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in address.accepted:
+                connection.close()
+
+
+DEAD = {"refused": refusing, "never accepts": unaccepting, "silent": silent}
