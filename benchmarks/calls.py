@@ -24,7 +24,7 @@ from celery_singleton import Singleton
 from rich.console import Console
 from rich.table import Table
 
-from jobtastic_signals import Jobtastic
+from jobtastic_signals import Jobtastic, delay_or_fail
 
 from .rounds import medians
 
@@ -71,7 +71,9 @@ def candidates(url: str, folder: Path) -> tuple[dict[str, Callable[[], Any]], di
     calls: dict[str, Callable[[], Any]] = {
         "plain Celery": lambda: without.delay(next(fresh)),
         "a task without options": lambda: untouched.delay(next(fresh)),
+        "a task without options, delay_or_fail": lambda: delay_or_fail(untouched, next(fresh)),
         "first call": lambda: shared.delay(next(fresh)),
+        "first call, delay_or_fail": lambda: shared.delay_or_fail(next(fresh)),
         "second call, latched on the run": lambda: shared.delay(0),
         "later call, answered from the cache": lambda: cached.delay(0),
     }

@@ -181,6 +181,24 @@ def test_the_uses_of_events_that_a_page_shows_work(tmp_path: Path):
     assert done.returncode == 0, done.stderr
 
 
+WHILE_THE_BROKER_IS_DOWN = """
+from proj import app
+app.conf.update(
+    broker_url="redis://127.0.0.1:1/0", result_backend="cache+memory://", jobtastic_store="memory://"
+)
+from views import count, start
+assert start("acme").state == "FAILURE"
+assert count("acme").get() == 4
+"""
+
+
+def test_the_views_that_the_page_on_brokers_shows_answer_without_one(tmp_path: Path):
+    write_files(ROOT / "docs" / "broker.md", tmp_path)
+    (tmp_path / "uses.py").write_text(WHILE_THE_BROKER_IS_DOWN)
+    done = in_folder(tmp_path, "uses.py")
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_page_on_events_names_them_all():
     page = (ROOT / "docs" / "events.md").read_text()
     signals = [name for name in events.__all__ if name.islower()]
