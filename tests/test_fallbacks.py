@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import redis
 from celery import Celery, signals
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.result import AsyncResult, EagerResult
@@ -533,6 +534,26 @@ def test_a_message_that_slipped_out_is_dropped(new_app, redis_url, monkeypatch, 
     received = Received(app, message)
     assert (received.acknowledged, received._already_revoked) == (True, True)
     assert runs == ([5] if call is delay_or_eager else [])
+    close(app)
+
+
+@pytest.mark.parametrize("only_writes", [False, True])
+def test_a_broker_that_hangs_with_a_kept_connection_is_answered_in_time(new_app, redis_url, only_writes):
+    """Where it still answers a ping, the message is done with when it goes on."""
+    app = new_app(broker_url=f"{redis_url}/7", jobtastic_broker_deadline=DEADLINE)
+    _, bare, runs = tasks_on(app)
+    delay_or_fail(bare, 1)
+    assert len(published(app)) == 1
+    with redis.Redis.from_url(redis_url) as client:
+        client.client_pause(int(DEADLINE * (800 if only_writes else 1500)), all=not only_writes)
+        failed = timed(delay_or_fail, bare, 2)
+        client.ping()  # Answered when it goes on.
+        wait_until(lambda: client.set("goes-on", 1), what="writes")
+    assert failed.state == "FAILURE"
+    slipped = wait_until(lambda: published(app), what="the message") if only_writes else published(app)
+    assert [message.headers["id"] for message in slipped] == [failed.id] * only_writes
+    assert all(Received(app, message)._already_revoked for message in slipped)
+    assert runs == []
     close(app)
 
 
