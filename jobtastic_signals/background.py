@@ -1,7 +1,7 @@
-"""One thread of each process, for what has to happen later: what is due is called, one after the other.
+"""Threads for what has to happen later: what is due is called, one after the other.
 
-The thread is made when the first is asked for, and again in a child that was forked; at the end of the
-process it just ends.
+Each process has its own. A thread is made when something is first asked for, and again in a child that was
+forked; at the end of the process it just ends.
 """
 
 from __future__ import annotations
@@ -18,13 +18,37 @@ from contextlib import suppress
 
 from .threads import start_thread
 
-__all__ = ["call_at"]
+__all__ = ["Background", "call_at"]
 
 logger = logging.getLogger(__name__)
 
 
-class _Background:
-    def __init__(self) -> None:
+class Background:
+    """A thread of each process that calls what is due, in the order of time.
+
+    :param name: of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        # One for each process: what a child inherits has no thread, and its lock may be held by nobody.
+        self._loops: dict[int, _Loop] = {}
+
+    def call_at(self, when: float, function: Callable[[], None]) -> None:
+        """Call *function* when ``time.monotonic()`` is *when*, or soon after.
+
+        What it raises is logged. It should not take long, since others wait for it.
+        """
+        pid = os.getpid()
+        loop = self._loops.get(pid)
+        if loop is None:
+            loop = self._loops.setdefault(pid, _Loop(self._name))
+        loop.call_at(when, function)
+
+
+class _Loop:
+    def __init__(self, name: str) -> None:
+        self._name = name
         # Filled by whoever asks, which may be a receiver of signals or the garbage collector in the midst of
         # anything: so without a lock of ours.
         self._asked: queue.SimpleQueue[tuple[float, int, Callable[[], None]]] = queue.SimpleQueue()
@@ -40,7 +64,7 @@ class _Background:
 
     def _start(self) -> None:
         if self._thread is None or not self._thread.is_alive():
-            self._thread = start_thread("jobtastic", self._work)
+            self._thread = start_thread(self._name, self._work)
 
     def _work(self) -> None:
         due: list[tuple[float, int, Callable[[], None]]] = []
@@ -61,17 +85,7 @@ def _call(function: Callable[[], None]) -> None:
         logger.exception("%r failed in the background", function)
 
 
-# One for each process: what a child inherits has no thread, and its lock may be held by nobody.
-_backgrounds: dict[int, _Background] = {}
+_background = Background("jobtastic")
 
-
-def call_at(when: float, function: Callable[[], None]) -> None:
-    """Call *function* in the background thread when ``time.monotonic()`` is *when*, or soon after.
-
-    What it raises is logged. It should not take long, since others wait for it.
-    """
-    pid = os.getpid()
-    background = _backgrounds.get(pid)
-    if background is None:
-        background = _backgrounds.setdefault(pid, _Background())
-    background.call_at(when, function)
+#: What is written and told later has one thread.
+call_at = _background.call_at

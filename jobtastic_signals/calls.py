@@ -20,6 +20,7 @@ from .keys import KeyRecipe
 if TYPE_CHECKING:
     from celery.app.task import Context
 
+    from .leases import Lease
     from .reporting import Progress
 
 __all__ = ["Call", "Run", "Served", "TaskPolicy", "current_run", "standing_in"]
@@ -114,7 +115,7 @@ class Run:
     :ivar verdict: what becomes of it: the body runs (``None``), a value is served, or the exception,
         usually :exc:`celery.exceptions.Ignore`, is raised in place of the body.
     :ivar key: what names all identical calls; ``None`` if it could not be made.
-    :ivar claimed: whether the run's id has the claim on its key.
+    :ivar lease: of the claim that the run's id has on its key, while its body goes on and afterwards.
     :ivar waits: how often the id was sent again to wait, this delivery included; 0 if it does not wait.
     :ivar waiting_for: the owner whose result it waits for.
     :ivar resent_key: the key under which the run's id was published again while it ran, as by a retry.
@@ -132,13 +133,18 @@ class Run:
     stamp: Mapping[str, Any] = field(default_factory=dict)
     verdict: Served | Exception | None = None
     key: str | None = None
-    claimed: bool = False
+    lease: Lease | None = None
     waits: int = 0
     waiting_for: str | None = None
     resent_key: str | None = None
     progress: Progress | None = None
     stands_in: bool = False
     layers: set[type] = field(default_factory=set)
+
+    @property
+    def claimed(self) -> bool:
+        """Whether the run's id has the claim on its key."""
+        return self.lease is not None
 
     @property
     def is_eager(self) -> bool:

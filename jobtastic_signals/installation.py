@@ -46,7 +46,7 @@ class Installation:
     def __init__(self, app: Celery, middleware: Iterable[Middleware] = ()) -> None:
         self.app = app
         built_in = (
-            Sharing(lambda: self.store),
+            Sharing(lambda: self.settings, lambda: self.store),
             ProgressReports(lambda: self.settings, lambda: self.store),
             MemoryWatch(lambda: self.settings),
         )

@@ -11,6 +11,9 @@
     Whether a call whose arguments have no canonical form raises
     :exc:`~jobtastic_signals.errors.UnkeyableError` at the caller, as it does by default, or goes unshared,
     with one warning.
+``jobtastic_lease``
+    Seconds for which a run that nobody hears of any more keeps its claim; never more than the task's
+    ``herd_avoidance_timeout``.
 ``jobtastic_progress_interval``
     Seconds between two records of a run's progress at least.
 ``jobtastic_memleak_redact``
@@ -48,6 +51,9 @@ PROGRESS_INTERVAL = 0.1
 #: Seconds within which a call is answered while the broker is down.
 BROKER_DEADLINE = 2.0
 
+#: Seconds for which a claim lasts that its process does not renew.
+LEASE = 30.0
+
 _PREFIX = "jobtastic_"
 _PASSWORDS = re.compile(r"//[^/@\s]*@")
 
@@ -63,6 +69,7 @@ class Settings:
     progress_interval: float
     memleak_redact: bool | frozenset[str] = False
     broker_deadline: float = BROKER_DEADLINE
+    lease: float = LEASE
 
     @classmethod
     def read(cls, app: Celery) -> Settings:
@@ -98,6 +105,7 @@ class Settings:
             given.get("jobtastic_progress_interval", PROGRESS_INTERVAL),
             _redacted(given.get("jobtastic_memleak_redact", False)),
             given.get("jobtastic_broker_deadline", BROKER_DEADLINE),
+            given.get("jobtastic_lease", LEASE),
         )
 
 
@@ -116,7 +124,7 @@ def _is_duration(value: Any) -> None:
         raise ValueError("negative or without end")
 
 
-def _is_deadline(value: Any) -> None:
+def _is_above_zero(value: Any) -> None:
     if not 0 < boolean_free_number(value) < math.inf:
         raise ValueError("no time at all, or without end")
 
@@ -138,7 +146,8 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], object]]] = {
         "it takes a number of seconds, as 0.1; 0 writes every update",
         _is_duration,
     ),
-    "jobtastic_broker_deadline": ("it takes a number of seconds above 0, as 2", _is_deadline),
+    "jobtastic_broker_deadline": ("it takes a number of seconds above 0, as 2", _is_above_zero),
+    "jobtastic_lease": ("it takes a number of seconds above 0, as 30", _is_above_zero),
     "jobtastic_memleak_redact": (
         "it takes a list of argument names, as ['password'], or True for all arguments",
         _redacted,

@@ -20,11 +20,13 @@ from celery.utils.time import maybe_iso8601
 
 from .. import backends, events, outcomes
 from ..calls import Call, Run, Served, current_run
+from ..leases import Lease
 from ..options import Option, boolean_free_number
 from ..stores import Claim, Result
 from .base import Middleware
 
 if TYPE_CHECKING:
+    from ..settings import Settings
     from ..stores.guard import GuardedStore
 
 __all__ = ["Sharing"]
@@ -64,8 +66,8 @@ class Sharing(Middleware):
 
     options = (HERD_AVOIDANCE_TIMEOUT, CACHE_DURATION)
 
-    def __init__(self, get_store: Callable[[], GuardedStore]) -> None:
-        self._get_store = get_store
+    def __init__(self, get_settings: Callable[[], Settings], get_store: Callable[[], GuardedStore]) -> None:
+        self._get_settings, self._get_store = get_settings, get_store
         self._strangers: set[str] = set()
 
     @property
@@ -86,6 +88,8 @@ class Sharing(Middleware):
         resent = run is not None and run.id == call.id
         if run is not None and resent:
             run.resent_key = call.key
+            if run.lease is not None:
+                run.lease.end()
         call.stamp.update(key=call.key, store=self._store.identity)
         if run is not None and resent and run.waits:
             call.stamp.update(waits=run.waits, waiting_for=run.waiting_for, after=run.stamp.get("after"))
@@ -106,7 +110,6 @@ class Sharing(Middleware):
         if isinstance(entry, Result):
             self._serve(run, run.key, entry)
         elif isinstance(entry, Claim) and entry.owner == run.id:
-            run.claimed = True
             self._tell_claimed(run.task, run.key, entry)
         elif isinstance(entry, Claim):
             self._wait(run, run.key, entry.owner)
@@ -114,6 +117,8 @@ class Sharing(Middleware):
     def after_run(self, run: Run, state: str | None, value: Any) -> None:
         if run.key is None:
             return
+        if run.lease is not None:
+            run.lease.end()
         if state == states.SUCCESS and run.verdict is None:
             self._succeed(run, run.key, value)
         elif run.claimed and not (state == states.RETRY and run.resent_key == run.key):
@@ -168,9 +173,14 @@ class Sharing(Middleware):
         if timeout is None or (run.is_eager and not run.stands_in) or _silent(run.task, ignores):
             entry = self._store.lookup(key)
             return entry if isinstance(entry, Result) else None
-        decided = self._admit(run, key, run.id, timeout, run.stamp.get("waiting_for"))
-        has_to_wait = isinstance(decided, Claim) and decided.owner != run.id
-        return None if has_to_wait and run.is_eager else decided
+        lease = Lease(self._store, key, run.id, seconds=self._get_settings().lease, longest=timeout)
+        decided = self._admit(run, key, run.id, lease.seconds, run.stamp.get("waiting_for"))
+        if isinstance(decided, Claim) and decided.owner == run.id:
+            run.lease = lease
+            lease.begin()
+        elif isinstance(decided, Claim) and run.is_eager:
+            return None  # It cannot wait.
+        return decided
 
     def _admit(
         self,

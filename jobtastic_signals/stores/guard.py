@@ -58,6 +58,11 @@ class GuardedStore:
     def identity(self) -> str | None:
         return self._guarded(lambda store: store.identity, None, writes=False)
 
+    @property
+    def is_down(self) -> bool:
+        """Whether it failed, and has not recovered."""
+        return self._breaker.is_open
+
     def lookup(self, key: str) -> Result | Claim | None:
         return self._guarded(lambda store: store.lookup(self._scope + key), None, writes=False)
 
@@ -68,6 +73,9 @@ class GuardedStore:
             lambda store: store.admit(self._scope + key, owner, lease, waited_for=waited_for, stale=stale),
             None,
         )
+
+    def extend(self, key: str, owner: str, lease: float) -> bool:
+        return self._guarded(lambda store: store.extend(self._scope + key, owner, lease), False)
 
     def settle(
         self, key: str, owner: str, payload: bytes, ttl: float | None, *, handover: float = 0.0

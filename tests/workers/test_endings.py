@@ -1,4 +1,4 @@
-"""However a run ends, the very next identical call runs at once, long before the lease of 300 s is over."""
+"""However a run ends, the very next identical call runs at once, long before the lease is over."""
 
 from __future__ import annotations
 
