@@ -5,6 +5,9 @@
     of broker and result backend.
 ``jobtastic_store_options``
     A dict of keyword arguments of the store, as ``{"size_limit": 2**28}``.
+``jobtastic_store_required``
+    Whether a call or run fails with :exc:`~jobtastic_signals.errors.StoreError` while the store cannot be
+    asked, in place of going unshared.
 ``jobtastic_namespace``
     Text that separates deployments which share a store; another one is an empty cache.
 ``jobtastic_key_required``
@@ -70,6 +73,7 @@ class Settings:
     memleak_redact: bool | frozenset[str] = False
     broker_deadline: float = BROKER_DEADLINE
     lease: float = LEASE
+    store_required: bool = False
 
     @classmethod
     def read(cls, app: Celery) -> Settings:
@@ -106,6 +110,7 @@ class Settings:
             _redacted(given.get("jobtastic_memleak_redact", False)),
             given.get("jobtastic_broker_deadline", BROKER_DEADLINE),
             given.get("jobtastic_lease", LEASE),
+            given.get("jobtastic_store_required", False),
         )
 
 
@@ -140,6 +145,7 @@ def _redacted(value: Any) -> bool | frozenset[str]:
 _SETTINGS: dict[str, tuple[str, Callable[[Any], object]]] = {
     "jobtastic_store": ("it takes the URL of a store, as disk:///var/cache/proj", check_url),
     "jobtastic_store_options": ("it takes a dict of the store's keyword arguments", _is_mapping),
+    "jobtastic_store_required": ("it takes True or False", _is_bool),
     "jobtastic_namespace": ("it takes a text of letters, digits and . _ -", check_namespace),
     "jobtastic_key_required": ("it takes True or False", _is_bool),
     "jobtastic_progress_interval": (

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Task, states
@@ -20,6 +21,7 @@ from celery.utils.time import maybe_iso8601
 
 from .. import backends, events, outcomes
 from ..calls import Call, Run, Served, current_run
+from ..errors import StoreError
 from ..leases import Lease
 from ..options import Option, boolean_free_number
 from ..stores import Claim, Result
@@ -74,8 +76,12 @@ class Sharing(Middleware):
     def _store(self) -> GuardedStore:
         return self._get_store()
 
+    @property
+    def _is_required(self) -> bool:
+        return self._get_settings().store_required
+
     def answer(self, call: Call) -> AsyncResult[Any] | None:
-        entry = self._store.lookup(call.key)
+        entry = self._store.lookup(call.key, required=self._is_required)
         if isinstance(entry, Result):
             return self._latch_result(call, entry)
         if isinstance(entry, Claim) and _avoids_herds(call) and not _is_of_this_run(call, entry):
@@ -106,7 +112,11 @@ class Sharing(Middleware):
         if run.key is None:
             return
         self._warn_of_other_store(run)
-        entry = self._decide(run, run.key)
+        try:
+            entry = self._decide(run, run.key)
+        except StoreError as error:
+            run.verdict = error
+            return
         if isinstance(entry, Result):
             self._serve(run, run.key, entry)
         elif isinstance(entry, Claim) and entry.owner == run.id:
@@ -171,7 +181,7 @@ class Sharing(Middleware):
         ignores = run.request is not None and bool(run.request.ignore_result)
         # An eager run does not claim: nobody else could read its result by the id that they would be given.
         if timeout is None or (run.is_eager and not run.stands_in) or _silent(run.task, ignores):
-            entry = self._store.lookup(key)
+            entry = self._store.lookup(key, required=self._is_required)
             return entry if isinstance(entry, Result) else None
         lease = Lease(self._store, key, run.id, seconds=self._get_settings().lease, longest=timeout)
         decided = self._admit(run, key, run.id, lease.seconds, run.stamp.get("waiting_for"))
@@ -193,13 +203,17 @@ class Sharing(Middleware):
         kin: str | None = None,
     ) -> Result | Claim | None:
         """Ask the store, and once more past a claim whose owner is known to have ended."""
-        entry = self._store.admit(key, owner, lease, waited_for=waited_for, stale=stale)
+        # A call is published all the same: what a receiver raises keeps nobody from that.
+        admit = partial(
+            self._store.admit, key, owner, lease, required=isinstance(subject, Run) and self._is_required
+        )
+        entry = admit(waited_for=waited_for, stale=stale)
         if not isinstance(entry, Claim) or entry.owner in (owner, kin):
             return entry
         meta = backends.meta_of(subject.task, entry.owner)
         if not _has_ended(subject, meta, waited=entry.owner == waited_for):
             return entry
-        return self._store.admit(key, owner, lease, stale=entry.owner)
+        return admit(stale=entry.owner)
 
     def _serve(self, run: Run, key: str, result: Result) -> None:
         try:

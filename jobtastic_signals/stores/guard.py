@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from .. import events
 from ..breaker import Breaker
-from ..errors import SettingError
+from ..errors import SettingError, StoreError
 from .base import Claim, Result, Store
 
 __all__ = ["GuardedStore"]
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+#: Seconds for which a store is not asked again for its identity.
+IDENTITY_IS_KNOWN_FOR = 60.0
+
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]*")
 
 
@@ -29,9 +33,9 @@ class GuardedStore:
     """What the rest of the package talks to: a store's operations, that never raise.
 
     Where the store cannot answer they say what leads to a run without sharing: :meth:`lookup` finds
-    nothing, :meth:`admit` answers ``None``, the others ``False``. After a failure the store is closed, and
-    left alone for a while. One that failed to write has recovered when it writes again: a full disk can still
-    be read.
+    nothing, :meth:`admit` answers ``None``, the others ``False``. Where an answer is *required*, the first
+    two raise :exc:`~jobtastic_signals.errors.StoreError`. After a failure the store is closed, and left alone
+    for a while. One that failed to write has recovered when it writes again: a full disk can still be read.
 
     :param open_store: makes the store on first use; what it raises is a failure like any other.
     :param url: what to call the store in warnings and events.
@@ -51,27 +55,44 @@ class GuardedStore:
         self._store: Store | None = None
         self._made: list[Store] = []
         self._scope = f"{namespace}/" if namespace else ""
+        self._clock = clock
         self._breaker = Breaker(clock=clock)
+        self._identity: tuple[str | None, int, float] = (None, 0, 0.0)
         self._cannot_write = False
 
     @property
     def identity(self) -> str | None:
-        return self._guarded(lambda store: store.identity, None, writes=False)
+        """The store's identity, as of a minute ago at most: a server can lose it with its data."""
+        known, pid, until = self._identity
+        if known is None or pid != os.getpid() or self._clock() >= until:
+            known = self._guarded(lambda store: store.identity, None, writes=False)
+            self._identity = (known, os.getpid(), self._clock() + IDENTITY_IS_KNOWN_FOR)
+        return known
 
     @property
     def is_down(self) -> bool:
         """Whether it failed, and has not recovered."""
         return self._breaker.is_open
 
-    def lookup(self, key: str) -> Result | Claim | None:
-        return self._guarded(lambda store: store.lookup(self._scope + key), None, writes=False)
+    def lookup(self, key: str, *, required: bool = False) -> Result | Claim | None:
+        return self._guarded(
+            lambda store: store.lookup(self._scope + key), None, writes=False, required=required
+        )
 
     def admit(
-        self, key: str, owner: str, lease: float, *, waited_for: str | None = None, stale: str | None = None
+        self,
+        key: str,
+        owner: str,
+        lease: float,
+        *,
+        waited_for: str | None = None,
+        stale: str | None = None,
+        required: bool = False,
     ) -> Result | Claim | None:
         return self._guarded(
             lambda store: store.admit(self._scope + key, owner, lease, waited_for=waited_for, stale=stale),
             None,
+            required=required,
         )
 
     def extend(self, key: str, owner: str, lease: float) -> bool:
@@ -93,13 +114,16 @@ class GuardedStore:
         return self._guarded(lambda store: store.forget(self._scope + key), False)
 
     def close(self) -> None:
+        self._identity = (None, 0, 0.0)
         if self._store is not None:
             with suppress(Exception):
                 self._store.close()
 
-    def _guarded(self, ask: Callable[[Store], T], otherwise: T, *, writes: bool = True) -> T:
+    def _guarded(
+        self, ask: Callable[[Store], T], otherwise: T, *, writes: bool = True, required: bool = False
+    ) -> T:
         if not self._breaker.lets_through():
-            return otherwise
+            return self._without_answer(otherwise, required)
         try:
             if self._store is None:
                 # Where two threads open it at once, both go on with the first.
@@ -111,10 +135,18 @@ class GuardedStore:
             raise
         except Exception as error:
             self._fail(error, writes)
-            return otherwise
+            return self._without_answer(otherwise, required)
         if self._breaker.is_open:
             self._answered(writes)
         return answer
+
+    def _without_answer(self, otherwise: T, required: bool) -> T:
+        if required:
+            raise StoreError(
+                f"the store {self.url} cannot be asked, and without it nothing is to run "
+                "(jobtastic_store_required)"
+            )
+        return otherwise
 
     def _fail(self, error: Exception, writes: bool) -> None:
         self.close()
