@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 #: By which part of the deadline the result backend has to be told of a failure, and for which part it is
 #: waited after a run here. The rest is for the store.
-TOLD_BY, TELLING = 0.85, 0.25
+TOLD_BY, TELLING = 0.8, 0.25
 
 
 class Fallback:
