@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -110,19 +110,28 @@ def filesystem(folder: Path) -> dict[str, Any]:
     }
 
 
-def celery(made: dict[str, Any], module: str, log: Path, *arguments: str) -> Any:
+def celery(
+    made: dict[str, Any],
+    module: str,
+    log: Path,
+    *arguments: str,
+    prefix: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+) -> Any:
     """A ``celery`` command, running; *module* makes its app of *made*."""
     env = {
+        **(env or {}),
         "TEST_PROJECT": json.dumps(made),
         "PYTHONPATH": str(ROOT),
         "C_FORCE_ROOT": "1",
         # Another order of sets than the test has, also where somebody fixed the seed for all.
         "PYTHONHASHSEED": "random",
     }
-    return running([sys.executable, "-m", "celery", "-A", f"tests.workers.{module}", *arguments], log, env)
+    command = [*prefix, sys.executable, "-m", "celery", "-A", f"tests.workers.{module}", *arguments]
+    return running(command, log, env)
 
 
-def worker(made: dict[str, Any], pool: str, log: Path, concurrency: int = 4) -> Any:
+def worker(made: dict[str, Any], pool: str, log: Path, concurrency: int = 4, **options: Any) -> Any:
     """A worker on the project *made*, running; its name is its own, for control commands."""
     queue = made["conf"].get("task_default_queue", "celery")
     return celery(
@@ -137,6 +146,7 @@ def worker(made: dict[str, Any], pool: str, log: Path, concurrency: int = 4) -> 
         f"--queues={queue},{queue}-other",
         "--without-gossip",
         "--without-mingle",
+        **options,
     )
 
 

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -84,7 +84,9 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def redis_server(folder: Path, port: int | None = None) -> Iterator[str]:
+def redis_server(
+    folder: Path, port: int | None = None, bind: Sequence[str] = ("127.0.0.1",)
+) -> Iterator[str]:
     """A Redis that keeps nothing; its URL without a database."""
     port = port or free_port()
     command = [
@@ -92,7 +94,9 @@ def redis_server(folder: Path, port: int | None = None) -> Iterator[str]:
         "--port",
         str(port),
         "--bind",
-        "127.0.0.1",
+        *bind,
+        "--protected-mode",
+        "no",
         "--save",
         "",
         "--dir",

@@ -1,0 +1,104 @@
+"""Workers on two hosts that share nothing but a Redis, and what the loss of one costs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from types import SimpleNamespace
+
+import pytest
+
+from .conftest import worker
+from .hosts import host
+from .project import close, create_app
+from .servers import redis_server, wait_until
+
+TIMEOUT = 30
+LEASE = 2.0
+
+
+@pytest.fixture
+def client(tmp_path):
+    """A client on this host; ``logs`` are those of the two workers."""
+    with ExitStack() as stack:
+        hosts = [stack.enter_context(host()) for _ in range(2)]
+        binds = {"127.0.0.1", *(each.gateway for each in hosts)}
+        (tmp_path / "redis").mkdir()
+        url = stack.enter_context(redis_server(tmp_path / "redis", bind=sorted(binds)))
+        client = create_app(**made(url, tmp_path))
+        stack.callback(close, client.app)
+        client.logs = [tmp_path / f"worker-{number}.log" for number in range(2)]
+        for each, log in zip(hosts, client.logs, strict=True):
+            there = made(url.replace("127.0.0.1", each.gateway), tmp_path)
+            env = {"XDG_CACHE_HOME": f"{log}-cache"}
+            stack.enter_context(worker(there, "prefork", log, concurrency=2, prefix=each.command, env=env))
+        for log in client.logs:
+            wait_until(lambda log=log: b" ready." in log.read_bytes(), timeout=60, what="the workers")
+        yield client
+
+
+def made(url, folder):
+    conf = {
+        "broker_url": f"{url}/0",
+        "result_backend": f"{url}/1",
+        "jobtastic_store": f"{url}/2",
+        "jobtastic_lease": LEASE,
+    }
+    return {"conf": conf, "journal": str(folder / "journal")}
+
+
+def owner_of(client, token):
+    """The process group of the worker that runs for *token*."""
+    [run] = wait_until(lambda: client.runs("cached", token), what="the run")
+    return SimpleNamespace(id=run["id"], group=os.getpgid(run["pid"]))
+
+
+def test_500_equal_calls_are_one_run(client, token):
+    with ThreadPoolExecutor(16) as pool:
+        results = list(pool.map(lambda _: client.cached.delay(token, seconds=1.5), range(500)))
+    assert len({result.id for result in results}) == 1
+    assert {tuple(result.get(timeout=TIMEOUT)) for result in results[::50]} == {(token, results[0].id)}
+    assert len(client.runs("cached", token)) == 1
+    assert [b"another store" in log.read_bytes() for log in client.logs] == [False, False]
+
+
+def test_equal_members_of_groups_on_both_hosts_wait_for_one_run(client, token):
+    ids = [f"{token}-{number}" for number in range(40)]
+    results = [client.cached.apply_async((token, 1.0), task_id=task_id) for task_id in ids]
+    values = [result.get(timeout=TIMEOUT) for result in results]
+    assert {tuple(value) for value in values} == {tuple(values[0])}
+    assert len(client.runs("cached", token)) == 1
+
+
+def test_a_host_that_is_lost_frees_its_calls_within_the_lease(client, token):
+    client.cached.delay(token, seconds=60)
+    owner = owner_of(client, token)
+    # Long enough to have been renewed: without that it would have been free already.
+    until = time.monotonic() + LEASE * 1.5
+    wait_until(lambda: time.monotonic() > until, what="a renewal")
+    assert client.cached.delay(token, seconds=60).id == owner.id
+    os.killpg(owner.group, signal.SIGKILL)
+    lost = time.monotonic()
+    wait_until(lambda: client.cached.delay(token, seconds=60).id != owner.id, what="the end of the lease")
+    wait_until(lambda: len(client.runs("cached", token)) == 2, what="the next run")
+    assert time.monotonic() - lost <= LEASE + 1
+
+
+def test_of_two_that_run_since_one_could_not_renew_the_late_one_loses(client, token):
+    first = client.cached.delay(token, seconds=1)
+    owner = owner_of(client, token)
+    os.killpg(owner.group, signal.SIGSTOP)
+    try:
+        second = wait_until(
+            lambda: next(iter({client.cached.delay(token, seconds=1)} - {first}), None), what="the next"
+        )
+        assert second.get(timeout=TIMEOUT) == [token, second.id]
+    finally:
+        os.killpg(owner.group, signal.SIGCONT)
+    assert first.get(timeout=TIMEOUT) == [token, first.id]
+    later = client.cached.delay(token, seconds=1)
+    assert (later.id, later.get(timeout=TIMEOUT)) == (second.id, [token, second.id])
+    assert len(client.runs("cached", token)) == 2
