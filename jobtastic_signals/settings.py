@@ -34,7 +34,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -43,6 +43,7 @@ from celery import Celery
 
 from .errors import SettingError
 from .options import boolean_free_number
+from .redaction import told
 from .stores import check_url
 from .stores.guard import check_namespace
 
@@ -65,8 +66,8 @@ _PASSWORDS = re.compile(r"//[^/@\s]*@")
 class Settings:
     """The settings of one app, checked."""
 
-    store: str
-    store_options: Mapping[str, Any]
+    store: str = field(repr=False)  # With its passwords.
+    store_options: Mapping[str, Any] = field(repr=False)
     namespace: str
     key_required: bool
     progress_interval: float
@@ -91,13 +92,14 @@ class Settings:
         for name in given:
             if name not in _SETTINGS:
                 meant = difflib.get_close_matches(name, _SETTINGS, n=1, cutoff=0.0)[0]
-                raise SettingError(f"unknown setting {name}={given[name]!r}; did you mean {meant!r}?")
+                raise SettingError(f"unknown setting {name}={told(given[name])}; did you mean {meant!r}?")
         for key, (accepts, check) in _SETTINGS.items():
             if key in given:
                 try:
                     check(given[key])
                 except (TypeError, ValueError) as error:
-                    raise SettingError(f"setting {key}={given[key]!r} is not accepted: {accepts}") from error
+                    wrong = f"setting {key}={told(given[key])}"
+                    raise SettingError(f"{wrong} is not accepted: {accepts}") from error
         store = given.get("jobtastic_store", "disk://")
         if store.partition("?")[0] == "disk://":
             store = store.replace("disk://", "disk://" + quote(_default_folder(app)), 1)

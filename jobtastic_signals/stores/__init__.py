@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ..errors import SettingError
+from ..redaction import told
 from .base import Claim, Result, Store
 
 __all__ = ["Claim", "Result", "Store", "open_store"]
@@ -33,7 +34,7 @@ def open_store(url: str, **options: Any) -> Store:
     try:
         return store.from_url(url.partition("?")[0], **{**options, **query})
     except TypeError as error:
-        raise SettingError(f"jobtastic_store={url!r} with options {options!r}: {error}") from error
+        raise SettingError(f"jobtastic_store={told(url)} with options {told(options)}: {error}") from error
 
 
 def check_url(url: str) -> None:
@@ -43,7 +44,7 @@ def check_url(url: str) -> None:
     """
     if not isinstance(url, str) or urlsplit(url).scheme not in _STORES:
         known = ", ".join(f"{scheme}://" for scheme in _STORES)
-        raise SettingError(f"jobtastic_store={url!r} names no store; the stores are {known}")
+        raise SettingError(f"jobtastic_store={told(url)} names no store; the stores are {known}")
 
 
 def _number(text: str) -> int | float | str:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..redaction import without_passwords
+
 __all__ = ["Claim", "Result", "Store"]
 
 
@@ -62,7 +64,8 @@ class Store(abc.ABC):
     schemes: ClassVar[tuple[str, ...]]
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
-        self.url = url
+        #: What to call the store: *url* without its passwords.
+        self.url = without_passwords(url)
         self._clock = clock
 
     @property

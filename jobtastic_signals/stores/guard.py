@@ -15,6 +15,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from .. import events
 from ..breaker import Breaker
 from ..errors import SettingError, StoreError
+from ..redaction import without_passwords
 from .base import Claim, Result, Store
 
 __all__ = ["GuardedStore"]
@@ -38,7 +39,7 @@ class GuardedStore:
     for a while. One that failed to write has recovered when it writes again: a full disk can still be read.
 
     :param open_store: makes the store on first use; what it raises is a failure like any other.
-    :param url: what to call the store in warnings and events.
+    :param url: what to call the store in warnings and events, where passwords are left out.
     :param namespace: a text that separates deployments on one store.
     """
 
@@ -50,7 +51,7 @@ class GuardedStore:
         namespace: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.url = url
+        self.url = without_passwords(url)
         self._open = open_store
         self._store: Store | None = None
         self._made: list[Store] = []
