@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import parse_qsl
 
 from ..redaction import without_passwords
 
@@ -137,5 +138,19 @@ class Store(abc.ABC):
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Store:
-        """A store for *url*; *options* are the keyword arguments of the class."""
-        return cls(url, **options)
+        """A store for *url*; *options* are the keyword arguments of the class, and the query adds to them.
+
+        :raises TypeError: for an option that the store does not take, or not with that value.
+        """
+        address, _, query = url.partition("?")
+        given = {name: _number(value) for name, value in parse_qsl(query)}
+        return cls(address, **{**options, **given})
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

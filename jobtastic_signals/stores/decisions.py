@@ -9,7 +9,10 @@ from dataclasses import replace
 
 from .base import Claim, Result
 
-__all__ = ["admitted", "kept_until", "may_settle", "until"]
+__all__ = ["LAPSED_CLAIMS", "admitted", "kept_until", "may_settle", "until"]
+
+#: Seconds for which a store goes on to know a lapsed claim.
+LAPSED_CLAIMS = 3600.0
 
 
 def until(ttl: float | None, now: float) -> float | None:

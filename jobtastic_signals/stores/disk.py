@@ -27,7 +27,7 @@ from diskcache.core import DBNAME, MODE_PICKLE
 
 from ..errors import SettingError, StoreError
 from .base import Claim, Result, Store
-from .decisions import admitted, kept_until, may_settle, until
+from .decisions import LAPSED_CLAIMS, admitted, kept_until, may_settle, until
 
 __all__ = ["DiskStore"]
 
@@ -100,7 +100,7 @@ class _Files:
     def write_claim(self, key: str, claim: Claim, now: float) -> None:
         stored = json.dumps([claim.owner, claim.expires, claim.waited]).encode()
         # A lapsed claim stays for a while, since it is still its owner's, and tells who was before.
-        self.claims.set(key, stored, expire=_LAPSED_CLAIMS + claim.expires - now, retry=False)
+        self.claims.set(key, stored, expire=LAPSED_CLAIMS + claim.expires - now, retry=False)
 
     def drop_claim(self, key: str) -> None:
         self.claims.delete(key, retry=False)
@@ -274,9 +274,6 @@ class DiskStore(Store):
             # Raised for whatever keeps a transaction from beginning, and without a word.
             raise StoreError(f"{self.folder} cannot be written: {error.__context__}") from error
 
-
-#: Seconds for which a lapsed claim stays on the disk.
-_LAPSED_CLAIMS = 3600.0
 
 #: The key of the folder's identity among the claims; theirs are text.
 _IDENTITY = b"identity"
