@@ -25,6 +25,7 @@ from ..errors import StoreError
 from ..leases import Lease
 from ..options import Option, boolean_free_number
 from ..stores import Claim, Result
+from ..waiting import send_again
 from .base import Middleware
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Sharing"]
 
 logger = logging.getLogger(__name__)
-
-#: Seconds that a waiting call is away: the first time, by how much longer each time, and at most.
-FIRST_WAIT, WAIT_GROWTH, LONGEST_WAIT = 0.1, 1.5, 5.0
 
 
 def _parse_timeout(value: Any) -> float | None:
@@ -229,9 +227,8 @@ class Sharing(Middleware):
     def _wait(self, run: Run, key: str, owner: str) -> None:
         run.waiting_for = None if owner == run.stamp.get("after") else owner
         run.waits = run.stamp.get("waits", 0) + 1
-        countdown = min(FIRST_WAIT * WAIT_GROWTH ** min(run.waits - 1, 20), LONGEST_WAIT)
         try:
-            _send_again(run, countdown)
+            countdown = send_again(run)
         except SoftTimeLimitExceeded:
             raise
         except Exception:
@@ -339,13 +336,3 @@ def _seconds_until(eta: str | None) -> float:
     due = maybe_iso8601(eta)
     left: datetime.timedelta = due - datetime.datetime.now(due.tzinfo)
     return max(left.total_seconds(), 0.0)
-
-
-def _send_again(run: Run, countdown: float) -> None:
-    request = run.request
-    assert request is not None
-    kept = {name: getattr(request, name, None) for name in ("argsrepr", "kwargsrepr")}
-    again = run.task.signature_from_request(
-        request, run.args, run.kwargs, countdown=countdown, retries=request.retries
-    )
-    again.apply_async(add_to_parent=False, **{name: text for name, text in kept.items() if text})
