@@ -26,7 +26,14 @@ pytest.importorskip("rich", reason="the demo needs the extra 'demo'")
 
 ROOT = Path(jobtastic_signals.__file__).parents[1]
 DEMO = ("-m", "jobtastic_signals.demo")
-SCENES = ("A double click", "The same question later", "Equal jobs in a batch", "A killed process")
+SCENES = (
+    "A double click",
+    "The same question later",
+    "Equal jobs in a batch",
+    "A killed process",
+    "A dead broker",
+    "A leak",
+)
 
 #: Seconds after which a demo that hangs is given up.
 PATIENCE = 120
@@ -88,6 +95,12 @@ def verdicts(printed):
     return {scene: line for scene in SCENES for line in summary.splitlines() if line.startswith(f"{scene}  ")}
 
 
+def part(printed, scene):
+    """What is printed of *scene* before the summary, as one line."""
+    _, _, shown = printed.partition(f". {scene} ")
+    return " ".join(re.split(r"^(?:\d\. .*|Summary) ─", shown, maxsplit=1, flags=re.MULTILINE)[0].split())
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     return run(*DEMO, folder=tmp_path_factory.mktemp("demo"))
@@ -117,12 +130,36 @@ def test_shows_the_very_program_that_runs(demo):
     assert source[source.index("app = Celery(") :].strip() in shown
 
 
+def test_tells_what_a_call_comes_to_while_the_broker_is_down(demo):
+    _, printed, _ = demo
+    shown = part(printed, "A dead broker")
+    assert re.search(r"✔ delay_or_fail gave a failed result after [\d.]+ m?s", shown)
+    assert re.search(r'✔ who looks it up by its id sees "\[Errno \d+\] Connection refused"', shown)
+    assert re.search(r"✔ 3 more calls, which took [\d.]+ m?s together, gave a failed result", shown)
+    assert '✔ delay_or_eager gave "the August report" after' in shown
+    assert "the calling process had 1 run" in shown
+
+
+def test_quotes_the_warning_of_the_task_that_leaks_and_has_none_of_the_other(demo):
+    _, printed, _ = demo
+    shown = part(printed, "A leak")
+    warning = r'"leaky\[[\w-]{36}\]: Jobtastic:memleak memleak_detected\. memory_increase=0000[6-9] unit=MB"'
+    assert re.search(rf"✔ 10 runs of leaky: the worker's log has {warning}", shown)
+    assert "✔ 10 runs of tidy: the log has no warning" in shown
+
+
 def test_is_not_as_promised_without_the_plugin(tmp_path):
     """What plain Celery does right has its tick, and no scene as a whole has."""
     status, printed, errors = run(*DEMO, "--without-plugin", folder=tmp_path)
     assert (status, errors) == (1, "")
     assert "✘ 2 clicks within" in printed
     assert '✔ both got "the May report"' in printed
+    outage = part(printed, "A dead broker")
+    assert len(re.findall(r"✘ delay raised OperationalError after [\d.]+ s", outage)) == 2
+    assert "✘ there is no id to look it up by" in outage
+    leak = part(printed, "A leak")
+    assert "✘ 10 runs of leaky: the worker's log has no warning" in leak
+    assert "✔ 10 runs of tidy: the log has no warning" in leak
     lines = verdicts(printed)
     assert set(lines) == set(SCENES)
     assert all(line.rstrip().endswith("✘ no") for line in lines.values())

@@ -24,10 +24,11 @@ _EXTRA = ("rich", "flask", "werkzeug", "itsdangerous")
     "Ctrl-C ends it, with status 0.",
 )
 def main(without_plugin: bool, web: bool) -> None:
-    """Show jobtastic-signals at work on a real Celery worker, in about ten seconds.
+    """Show jobtastic-signals at work on a real Celery worker, in about fifteen seconds.
 
-    Four scenes: a double click, a question that was asked before, equal jobs in one batch, and a worker
-    process that is killed. Each says what it measured, and whether that is what was promised.
+    Six scenes: a double click, a question that was asked before, equal jobs in one batch, a worker process
+    that is killed, a broker that is down, and a task that leaks memory. Each says what it measured, and
+    whether that is what was promised.
 
     Needs no server. Everything is in a temporary folder and is removed at the end.
 

@@ -27,7 +27,7 @@ class Check:
 class Outcome:
     """What a scene measured.
 
-    :ivar calls: how many runs were asked for, which is how many plain Celery has.
+    :ivar calls: how many runs were asked for, which is how many plain Celery has while its broker is up.
     :ivar runs: how many there were.
     :ivar seconds: how long the caller whom the scene is about waited.
     """
@@ -52,13 +52,13 @@ class Scene:
     play: Callable[[Stage], Outcome]
 
 
-def number(runs: int) -> str:
-    """A number of runs.
+def number(count: int, what: str = "run") -> str:
+    """A number of runs, or of what else there is.
 
-    >>> number(0), number(1), number(2)
-    ('no run', '1 run', '2 runs')
+    >>> number(0), number(1), number(2, "warning")
+    ('no run', '1 run', '2 warnings')
     """
-    return f"{runs or 'no'} run{'' if runs < 2 else 's'}"
+    return f"{count or 'no'} {what}{'' if count < 2 else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -27,7 +27,7 @@ def serve(*, plugin: bool) -> int:
     show = Show()
     status = 0
     try:
-        with ending_on_signals(), open_stage(plugin=plugin) as stage, running_worker(stage.folder) as worker:
+        with ending_on_signals(), open_stage(plugin=plugin) as stage, running_worker(stage) as worker:
             status = _serve(show, stage, worker, plugin)
     except KeyboardInterrupt:
         # Which is how it is meant to end.

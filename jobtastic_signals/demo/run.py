@@ -22,8 +22,8 @@ PROLOGUE = (
     'Celery does slow work for a program. The program calls a task, as in report.delay("May"), a worker '
     "process runs it, and the caller picks up the result later. Celery runs every call: also the second "
     "click on a button, and also what was worked out a minute ago.",
-    "jobtastic-signals is a plugin that lets identical calls share one run. Here is the program of this "
-    "demo:",
+    "jobtastic-signals is a plugin that lets identical calls share one run. It also answers calls while "
+    "they cannot be sent to a worker, and tells which tasks leak memory. Here is the program of this demo:",
 )
 
 OPTIONS = (
@@ -73,7 +73,7 @@ def _play(show: Show, stage: Stage, plugin: bool) -> Sequence[str]:
 
     _introduce(show, tasks, plugin)
     played: dict[Scene, Outcome] = {}
-    with running_worker(stage.folder) as worker:
+    with running_worker(stage) as worker:
         try:
             _warm_up(show, worker, stage, rehearse)
             for position, scene in enumerate(SCENES, 1):

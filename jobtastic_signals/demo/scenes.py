@@ -10,13 +10,19 @@ import signal
 import time
 from typing import Any
 
-from celery import chord
+from celery import Task, chord
 from celery.exceptions import TimeoutError as StillWaiting
 from celery.exceptions import WorkerLostError
 from celery.result import AsyncResult
+from kombu.exceptions import OperationalError
 
+from jobtastic_signals import delay_or_eager, delay_or_fail
+from jobtastic_signals.settings import BROKER_DEADLINE
+
+from .memory_tasks import MEGABYTES, THRESHOLD, leaky, tidy
+from .outage import MONTH, attempt, report_without_broker
 from .outcomes import Check, Outcome, Scene, TookTooLongError, distinct, duration, number
-from .stage import Stage
+from .stage import Stage, wants_plugin
 from .tasks import bind_together, report
 from .worker import wait_for
 
@@ -24,6 +30,13 @@ __all__ = ["SCENES", "rehearse"]
 
 #: Seconds for which a caller waits for a result, or the demo for a run to begin.
 PATIENCE = 20.0
+
+#: How often each task of the scene about memory runs. One of two processes has at least five of ten runs, and
+#: the fourth that grows is a leak: so one may go unnoticed, as it filled what was free.
+RUNS = 10
+
+#: Seconds after an answer within which the worker has judged the run.
+TO_JUDGE = 1.0
 
 
 def rehearse() -> float:
@@ -108,6 +121,59 @@ def killed(stage: Stage) -> Outcome:
     return Outcome(3, runs, seconds, checks)
 
 
+def dead_broker(stage: Stage) -> Outcome:
+    """Four calls that may fail, and one that may run here. Plain Celery has one way to call for both."""
+    fail, eager = (delay_or_fail, delay_or_eager) if wants_plugin() else (Task.delay, Task.delay)
+    with report_without_broker() as brokerless:
+        first, *more = [attempt(fail, brokerless) for _ in range(4)]
+        last = attempt(eager, brokerless)
+    seen, what_others_see = None, "there is no id to look it up by"
+    if first.result is not None:
+        seen = report.AsyncResult(first.result.id).result
+        what_others_see = f"who looks it up by its id sees {distinct([seen])}"
+    took, words = sum(each.seconds for each in more), dict.fromkeys(each.words for each in more)
+    here = [run.pid for run in stage.runs(MONTH)].count(os.getpid())
+    checks = (
+        Check(
+            f"{fail.__name__} {first.words} after {duration(first.seconds)}",
+            first.failed and first.seconds < BROKER_DEADLINE,
+        ),
+        Check(what_others_see, isinstance(seen, OperationalError)),
+        Check(
+            f"3 more calls, which took {duration(took)} together, {' or '.join(words)}",
+            all(each.failed for each in more) and took < BROKER_DEADLINE,
+        ),
+        Check(
+            f"{eager.__name__} {last.words} after {duration(last.seconds)}; the calling process had "
+            f"{number(here)}",
+            last.words == f'gave "the {MONTH} report"' and here == 1,
+        ),
+    )
+    return Outcome(5, here, first.seconds, checks)
+
+
+def leak(stage: Stage) -> Outcome:
+    """Runs that keep memory and runs that give it back, by turns."""
+    start = time.monotonic()
+    for result in [task.delay() for _ in range(RUNS) for task in (leaky, tidy)]:
+        answer_of(result)
+    seconds = time.monotonic() - start
+    wait_for(lambda: bool(warnings(stage, leaky)), TO_JUDGE)
+    kept, given_back = len(stage.runs("leaky")), len(stage.runs("tidy"))
+    founded, unfounded = distinct(warnings(stage, leaky)[:1]), distinct(warnings(stage, tidy)[:1])
+    checks = (
+        Check(f"{number(kept)} of leaky: the worker's log has {founded or 'no warning'}", founded != ""),
+        Check(f"{number(given_back)} of tidy: the log has {unfounded or 'no warning'}", unfounded == ""),
+    )
+    return Outcome(2 * RUNS, kept + given_back, seconds, checks)
+
+
+def warnings(stage: Stage, task: Task) -> list[str]:
+    """The worker's warnings that *task* leaks, without their time."""
+    lines = [line.partition("] ")[2] for line in stage.log.read_text(errors="replace").splitlines()]
+    return [line for line in lines if line.startswith(f"{task.name}[") and "memleak_detected" in line]
+
+
 def kill_first_run(stage: Stage, month: str) -> None:
     """Kill the process that runs for *month*, once it does."""
     if not wait_for(lambda: bool(stage.runs(month)), PATIENCE):
@@ -152,5 +218,26 @@ SCENES = (
         "Plain Celery makes it for each of them, so the third has nothing to wait for. With a simple lock "
         "against double calls, the third waits for a dead process until the lock expires: 300 seconds here.",
         killed,
+    ),
+    Scene(
+        "A dead broker",
+        "The broker, which takes calls to the workers, is down: here it is a port where nothing listens. "
+        f"Four calls ask for the {MONTH} report with delay_or_fail, which answers all the same: by a failed "
+        f"result, within {BROKER_DEADLINE:.0f} seconds (jobtastic_broker_deadline). After the first it "
+        "leaves the broker alone for a while. A fifth call, with delay_or_eager, makes the report in the "
+        "calling process.",
+        "Plain Celery tries for a while and raises an exception: after about 0.6 seconds here, after 20 "
+        "where Redis is both broker and result backend. With a host that swallows packets it may hang.",
+        dead_broker,
+    ),
+    Scene(
+        "A leak",
+        f"Two tasks need some {MEGABYTES} MB in each run. Afterwards tidy gives them back, and leaky keeps "
+        f"them. Both have the option memleak_threshold={THRESHOLD}, and are run {RUNS} times, by turns. "
+        "First runs may well make their process larger, by imports and caches; a leak is the fourth that "
+        f"adds more than {THRESHOLD} MB to one process.",
+        "Plain Celery can replace a process that has become too large (worker_max_memory_per_child), but "
+        "cannot say which task made it so.",
+        leak,
     ),
 )

@@ -29,7 +29,7 @@ LONGEST_HOLD = 30.0
 class Run:
     """One run of the body of a task: what it ran for, and in which process."""
 
-    month: str
+    what: str
     pid: int
 
 
@@ -44,16 +44,21 @@ class Stage:
         return self.folder / "journal"
 
     @property
+    def log(self) -> Path:
+        """What the worker prints."""
+        return self.folder / "worker.log"
+
+    @property
     def hold(self) -> Path:
         return self.folder / "hold"
 
-    def runs(self, month: str) -> list[Run]:
-        """The runs for *month* up to now, as the bodies themselves noted them, oldest first."""
+    def runs(self, what: str) -> list[Run]:
+        """The runs for *what* up to now, as the bodies themselves noted them, oldest first."""
         if not self.journal.exists():
             return []
         # Each line is one short write, so none is seen by halves.
         noted = [Run(**json.loads(line)) for line in self.journal.read_text().splitlines()]
-        return [run for run in noted if run.month == month]
+        return [run for run in noted if run.what == what]
 
     @contextmanager
     def holding_up(self) -> Iterator[None]:
@@ -99,8 +104,8 @@ def settings() -> dict[str, Any]:
             "polling_interval": 0.01,
         },
         "result_backend": f"jobtastic_signals.demo.results:Backend+file://{folder}/results",
-        # The worker is started for the tasks of the show; these are for the page.
-        "imports": ["jobtastic_signals.demo.page_tasks"],
+        # The worker is started for the program that the show prints; these come with it.
+        "imports": ["jobtastic_signals.demo.page_tasks", "jobtastic_signals.demo.memory_tasks"],
         "jobtastic_store": f"disk://{quote(folder)}/store",
         # Celery looks every second whether a batch is complete, and waits for ten until it says that a
         # process was killed: good for production, long for somebody who watches.
@@ -116,9 +121,9 @@ def wants_plugin() -> bool:
     return os.environ.get(PLUGIN) != "off"
 
 
-def note_run(month: str) -> None:
+def note_run(what: str) -> None:
     """Called by a body: write down that it runs."""
-    line = json.dumps({"month": month, "pid": os.getpid()}) + "\n"
+    line = json.dumps({"what": what, "pid": os.getpid()}) + "\n"
     journal = os.open(_stage().journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(journal, line.encode())

@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 
 import psutil
 
 from .interrupts import uninterrupted
+from .stage import Stage
 
 __all__ = ["Worker", "WorkerError", "running_worker", "wait_for"]
 
@@ -38,13 +38,13 @@ class Worker:
     no process of the worker can be missed.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.log = folder / "worker.log"
-        with self.log.open("wb") as log:
+    def __init__(self, stage: Stage) -> None:
+        self._log = stage.log
+        with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 _COMMAND,
-                cwd=folder,
-                env={**os.environ, "PYTHONPATH": _import_path(), "TMPDIR": str(folder)},
+                cwd=stage.folder,
+                env={**os.environ, "PYTHONPATH": _import_path(), "TMPDIR": str(stage.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -86,15 +86,15 @@ class Worker:
 
     def last_words(self, lines: int = 25) -> str:
         """The end of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
 
 
 @contextmanager
-def running_worker(folder: Path) -> Iterator[Worker]:
+def running_worker(stage: Stage) -> Iterator[Worker]:
     """A worker that starts; nothing of it is left afterwards, whatever happens."""
     with ExitStack() as afterwards:
         with uninterrupted():
-            worker = Worker(folder)
+            worker = Worker(stage)
             afterwards.callback(worker.kill)
         yield worker
 
