@@ -9,7 +9,7 @@ VERSION = next(
     if line.startswith("__version__")
 )
 
-REDIS = ["celery[redis]>=5.4,<5.8"]
+REDIS = ["celery[redis]>=5.4,<5.8", "redis>=5"]
 MEMCACHED = ["pymemcache>=4"]
 DJANGO = ["django>=4.2"]
 FLASK = ["flask>=3", "itsdangerous>=2.1"]

@@ -11,10 +11,21 @@ from .base import Claim, Result, Store
 
 __all__ = ["Claim", "Result", "Store", "open_store"]
 
+_REDIS = (".redis:RedisStore", "redis")
+
 #: The class for each scheme, and the extra that installs its driver.
 _STORES: dict[str, tuple[str, str | None]] = {
     "disk": (".disk:DiskStore", None),
     "memory": (".memory:MemoryStore", None),
+    "redis": _REDIS,
+    "rediss": _REDIS,
+    "valkey": _REDIS,
+    "valkeys": _REDIS,
+    "unix": _REDIS,
+    "redis+socket": _REDIS,
+    "sentinel": _REDIS,
+    "redis+cluster": _REDIS,
+    "rediss+cluster": _REDIS,
 }
 
 

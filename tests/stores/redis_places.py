@@ -1,0 +1,74 @@
+"""Fixtures and helpers for the tests of the Redis store, on whatever servers."""
+
+import contextlib
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+from redis.connection import Connection
+
+from jobtastic_signals.stores import open_store
+
+from .conformance import StoreConformance
+from .test_state_machine import StoreMachine
+
+__all__ = ["OPERATIONS", "RedisConformance", "agrees_with_a_dict", "counted_exchanges", "makes_stores"]
+
+OPERATIONS = {
+    "identity": lambda store: store.identity,
+    "lookup": lambda store: store.lookup("key"),
+    "admit": lambda store: store.admit("key", "owner", 60),
+    "extend": lambda store: store.extend("key", "owner", 60),
+    "settle": lambda store: store.settle("key", "owner", b"42", 60),
+    "release": lambda store: store.release("key", "owner"),
+    "forget": lambda store: store.forget("key"),
+    "entries": lambda store: list(store.entries()),
+}
+
+
+@contextlib.contextmanager
+def makes_stores(servers, url=None, **options):
+    """A function that gives a clock, or ``None`` for the servers' own, a store on *servers*, made empty."""
+    made = []
+
+    def make_store(clock=None):
+        servers.flush()
+        # A busy machine is no failure here.
+        made.append(open_store(url or servers.url, clock=clock, **{"timeout": 10, **options}))
+        return made[-1]
+
+    yield make_store
+    for store in made:
+        store.close()
+
+
+def counted_exchanges(monkeypatch):
+    """For each exchange with a server from now on, how many scripts were asked for in it."""
+    counted = []
+    send = Connection.send_packed_command
+
+    def count(connection, command, *arguments, **options):
+        counted.append(b"".join(command).count(b"EVAL"))
+        return send(connection, command, *arguments, **options)
+
+    monkeypatch.setattr(Connection, "send_packed_command", count)
+    return counted
+
+
+class RedisConformance(StoreConformance):
+    @pytest.fixture
+    def store(self, make_store, clock):
+        return make_store(clock)
+
+
+def agrees_with_a_dict(make_store, *, examples, steps=30):
+    class Machine(StoreMachine):
+        def make_store(self):
+            return make_store(self.clock)
+
+        def teardown(self):
+            self.store.close()
+
+    run_state_machine_as_test(
+        Machine, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None)
+    )

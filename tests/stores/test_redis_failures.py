@@ -1,0 +1,237 @@
+"""Redis servers that fail: each operation ends in time and with an error, and tasks go on without it."""
+
+import contextlib
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+import redis
+
+from jobtastic_signals import stores
+from jobtastic_signals.stores import guard, open_store
+from tests.workers.servers import free_port, wait_until
+
+from .project import Project
+from .redis_places import OPERATIONS
+from .servers import redis_server
+from .test_failures import goes_on_without_sharing, recovers
+
+TIMEOUT = 0.25
+#: Seconds that an error may take beside the timeout, on a busy machine and with certificates to load.
+MORE = 0.35
+
+every_operation = pytest.mark.parametrize("use", OPERATIONS.values(), ids=OPERATIONS)
+
+
+@contextlib.contextmanager
+def fails_in_time(*errors):
+    """An error of *errors*, of redis-py's if there are none, within a timeout from now."""
+    start = time.monotonic()
+    with pytest.raises(errors or redis.RedisError) as raised:
+        yield raised
+    assert time.monotonic() - start < TIMEOUT + MORE
+
+
+# Servers that do not answer
+
+
+@pytest.fixture(scope="module")
+def deaf():
+    """Ports of loopback on which nobody listens, accepts, or says a word."""
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=100))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        yield {
+            "nobody listens": free_port(),
+            "nobody accepts": full.getsockname()[1],
+            "nobody answers": silent.getsockname()[1],
+        }
+
+
+@pytest.mark.parametrize("port", ["nobody listens", "nobody accepts", "nobody answers"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://{0}",
+        "rediss://{0}",
+        "redis+cluster://{0}",
+        "redis+cluster://{0};redis+cluster://{0};redis+cluster://{0};redis+cluster://{0}",
+        "sentinel://{0};sentinel://{0};sentinel://{0}?master_name=main",
+    ],
+    ids=["redis", "rediss", "cluster", "four nodes", "sentinels"],
+)
+def test_a_server_that_cannot_be_reached_costs_one_timeout(deaf, port, url):
+    with closing(open_store(url.format(f"127.0.0.1:{deaf[port]}"))) as store:
+        for name in ("lookup", "entries"):
+            with fails_in_time():
+                OPERATIONS[name](store)
+
+
+def test_a_socket_that_is_not_there_is_an_error(tmp_path):
+    with closing(open_store(f"unix://{tmp_path}/nosuch.sock")) as store, fails_in_time():
+        store.lookup("key")
+
+
+@every_operation
+def test_a_server_that_hangs_costs_each_operation_one_timeout(hanging, use):
+    with closing(open_store(hanging.url, timeout=TIMEOUT)) as store:
+        hanging.resume()
+        use(store)
+        hanging.pause()
+        for _ in range(2):
+            with fails_in_time(redis.TimeoutError):
+                use(store)
+        hanging.resume()
+        use(store)
+
+
+def test_a_server_that_hangs_costs_one_timeout_however_many_connections_it_has(hanging):
+    hanging.resume()
+    with closing(open_store(hanging.url, timeout=TIMEOUT)) as store:
+        meet = threading.Barrier(8, timeout=60)
+
+        def look(_):
+            meet.wait()
+            return [store.lookup("key") for _ in range(20)]
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(look, range(8)))
+        hanging.pause()
+        with fails_in_time(redis.TimeoutError):
+            store.lookup("key")
+        hanging.resume()
+        wait_until(lambda: hanging.ask("INFO", "clients")["connected_clients"] == 1, what="all being closed")
+
+
+@pytest.fixture(scope="module")
+def hanging(tmp_path_factory):
+    with redis_server(tmp_path_factory.mktemp("hanging")) as server:
+        yield server
+
+
+# Servers that refuse
+
+
+def refused(store, names, error):
+    for name in names:
+        with pytest.raises(redis.RedisError, match=error):
+            OPERATIONS[name](store)
+
+
+@pytest.fixture
+def used(tmp_path):
+    """A server of the test's own, and a store on it that has an identity, a claim and a result."""
+    with redis_server(tmp_path) as server, closing(open_store(server.url, timeout=10)) as store:
+        store.identity  # noqa: B018
+        store.admit("key", "owner", 600)
+        store.settle("settled", "owner", b"42", None)
+        yield server, store
+
+
+def test_a_full_server_refuses_what_takes_room_and_can_be_read(used):
+    server, store = used
+    before, claim = store.identity, store.lookup("key")
+    server.ask("CONFIG SET", "maxmemory", "1")
+    refused(store, ["admit", "extend", "settle"], "maxmemory")
+    assert store.identity == before
+    assert store.lookup("key") == claim
+    assert store.lookup("settled").payload == b"42"
+    assert len(list(store.entries())) == 2
+    assert store.admit("settled", "other", 60).payload == b"42"
+    assert store.release("key", "owner")
+    assert store.forget("settled")
+    server.ask("CONFIG SET", "maxmemory", "0")
+    assert store.settle("key", "owner", b"42", None)
+
+
+def test_a_full_server_stores_no_result_by_halves(used):
+    server, store = used
+    claim = store.lookup("key")
+    server.ask("CONFIG SET", "maxmemory", "1")
+    with pytest.raises(redis.RedisError):
+        store.settle("key", "owner", b"42", 60)
+    server.ask("CONFIG SET", "maxmemory", "0")
+    assert store.lookup("key") == claim
+
+
+def test_a_server_that_became_a_replica_refuses_and_can_be_read(used):
+    server, store = used
+    before = store.identity
+    server.ask("REPLICAOF", "127.0.0.1", free_port())
+    refused(store, ["admit", "extend", "settle", "release"], "read only")
+    with pytest.raises(redis.RedisError, match="read only"):
+        store.forget("settled")
+    assert store.identity == before
+    assert store.lookup("settled").payload == b"42"
+    assert len(list(store.entries())) == 2
+    server.ask("REPLICAOF", "NO", "ONE")
+    assert store.release("key", "owner")
+
+
+def test_a_key_that_is_no_hash_is_an_error(used):
+    server, store = used
+    server.ask("SET", "jobtastic:key", "not ours")
+    with pytest.raises(redis.RedisError, match="WRONGTYPE"):
+        store.lookup("key")
+
+
+# Tasks
+
+
+@pytest.fixture
+def project_on(monkeypatch):
+    """Makes projects whose store is tried again by each call, and closes them in the end."""
+    monkeypatch.setattr(guard, "RETRY_AFTER", 0.0)
+    made = []
+
+    def project_on(url):
+        made.append(Project(url, {"timeout": 10}))
+        return made[-1]
+
+    yield project_on
+    for project in made:
+        project.close()
+
+
+def test_a_server_that_is_gone_costs_the_sharing_until_it_is_back(used, project_on):
+    server, _ = used
+    project = project_on(server.url)
+    assert project.shares(1)
+    server.kill()
+    assert "Connection refused" in goes_on_without_sharing(project, 2)
+    server.start()
+    assert recovers(project, 3)
+
+
+def test_a_full_server_costs_the_sharing_until_there_is_room(used, project_on):
+    server, _ = used
+    project = project_on(server.url)
+    assert project.shares(1)
+    server.ask("CONFIG SET", "maxmemory", "1")
+    assert "maxmemory" in goes_on_without_sharing(project, 2)
+    assert project.run(1) == 2
+    assert project.runs == 3
+    server.ask("CONFIG SET", "maxmemory", "0")
+    assert recovers(project, 3)
+
+
+def test_a_flushed_server_costs_a_run_and_no_word(used, project_on):
+    server, _ = used
+    project = project_on(server.url)
+    assert project.shares(1)
+    server.flush()
+    assert recovers(project, 1)
+    assert project.runs == 2
+
+
+def test_without_redis_py_tasks_run_and_a_warning_names_the_extra(project_on, monkeypatch):
+    monkeypatch.setitem(stores._STORES, "redis", ("no_such_driver:RedisStore", "redis"))
+    warning = goes_on_without_sharing(project_on("redis://127.0.0.1"), 1)
+    assert "pip install 'jobtastic-signals[redis]'" in warning
