@@ -1,0 +1,164 @@
+"""The store on the primary that sentinels know: the contract, and what becomes of it as primaries go."""
+
+import itertools
+import threading
+import time
+from contextlib import closing, contextmanager
+
+import pytest
+import redis
+
+from jobtastic_signals.stores import open_store
+from tests.workers.servers import wait_until
+
+from .redis_places import RedisConformance, agrees_with_a_dict, makes_stores
+from .servers import sentinels
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    with sentinels(tmp_path_factory.mktemp("sentinel")) as watched:
+        yield watched
+
+
+@pytest.fixture
+def make_store(watched):
+    with makes_stores(watched) as make_store:
+        yield make_store
+
+
+class TestRedisStoreWithSentinels(RedisConformance):
+    pass
+
+
+def test_a_redis_store_with_sentinels_agrees_with_a_dict(make_store):
+    agrees_with_a_dict(make_store, examples=5)
+
+
+# What the sentinels are asked
+
+
+def test_options_are_spelt_as_for_celery(watched):
+    celerys = {"master_name": "main", "sentinel_kwargs": {"password": watched.sentinel_password}}
+    with closing(open_store(watched.bare_url, timeout=10, **celerys)) as store:
+        store.admit("key", "owner", 60)
+    with watched.primary.client as client:
+        assert list(client.info("keyspace")) == ["db1"]
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("?master_name=main&sentinel_password=wrong", "invalid username-password pair"),
+        ("?master_name=main", "Authentication required"),
+        ("?master_name=other&sentinel_password=0070", "No such master"),
+        ("?master_name=main&sentinel_password=0070&min_other_sentinels=3", "it sees too few others"),
+    ],
+)
+def test_what_the_sentinels_refuse_is_told_with_their_addresses_and_no_password(watched, query, said):
+    store = open_store(watched.bare_url + query, timeout=10)
+    with pytest.raises(redis.ConnectionError) as error:
+        store.lookup("key")
+    assert str(error.value).count(said) == 3
+    assert all(f"127.0.0.1:{sentinel.port}" in str(error.value) for sentinel in watched.sentinels)
+    assert watched.password not in f"{error.value} {store}"
+
+
+def test_sentinels_that_hang_are_passed_over(watched):
+    primary = watched.primary
+    with paused(*watched.sentinels[:2]), closing(open_store(watched.url, timeout=1)) as store:
+        start = time.monotonic()
+        store.lookup("key")
+        assert time.monotonic() - start < 1
+        primary.ask("CLIENT KILL TYPE", "normal")
+        start = time.monotonic()
+        store.lookup("key")
+        assert time.monotonic() - start < 0.3, "the one that answered is asked first"
+
+
+@contextmanager
+def paused(*servers):
+    for server in servers:
+        server.pause()
+    try:
+        yield
+    finally:
+        for server in servers:
+            server.resume()
+
+
+def test_a_primary_that_is_a_replica_by_now_is_not_believed(watched, make_store):
+    primary = watched.primary
+    store = make_store()
+    primary.ask("REPLICAOF", "127.0.0.1", watched.sentinels[0].port)
+    try:
+        with pytest.raises(redis.ConnectionError, match="is a slave, which sentinels still call the master"):
+            store.lookup("key")
+    finally:
+        primary.ask("REPLICAOF", "NO", "ONE")
+    assert store.lookup("key") is None
+
+
+# Other primaries
+
+
+@contextmanager
+def in_use(store, *, threads=4):
+    """What becomes of each thread's operations on *store*: when, and whether as they should, or ``None``."""
+    over, seen = threading.Event(), [[] for _ in range(threads)]
+
+    def use(own):
+        for number in itertools.takewhile(lambda _: not over.is_set(), itertools.count()):
+            key, me = f"{id(own)}-{number}", f"owner-{number}"
+            try:
+                right = store.admit(key, me, 60).owner == me and store.settle(key, me, b"42", 60)
+                own.append((time.monotonic(), right))
+            except redis.RedisError:
+                own.append((time.monotonic(), None))
+                time.sleep(0.05)
+
+    workers = [threading.Thread(target=use, args=(own,)) for own in seen]
+    for worker in workers:
+        worker.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        for worker in workers:
+            worker.join()
+
+
+def kill(watched):
+    watched.primary.kill()
+
+
+def demote(watched):
+    old = watched.primary
+    watched.sentinels[0].ask("SENTINEL FAILOVER", "main")
+    wait_until(lambda: watched.primary is not old, what="another primary")
+    # As the sentinels do, but they take ten seconds, in which it goes on to answer as a primary.
+    old.ask("REPLICAOF", "127.0.0.1", watched.primary.port)
+
+
+@pytest.mark.parametrize("end", [demote, kill])  # What is killed is not there for another test.
+def test_a_store_in_use_goes_on_by_itself_with_the_next_primary(watched, make_store, end):
+    wait_until(watched.replicated, what="replicas of the primary")
+    make_store()
+    old = watched.primary
+
+    def all_work():
+        now = time.monotonic()
+        wait_until(
+            lambda: all(any(when > now and right for when, right in list(own)) for own in seen),
+            what="all threads using the store",
+        )
+
+    with closing(open_store(watched.url, timeout=1)) as store, in_use(store) as seen:
+        all_work()
+        end(watched)
+        wait_until(lambda: watched.primary is not old, what="another primary")
+        all_work()
+        store.admit("new", "owner", 60)
+    assert all(right is not False for own in seen for _, right in own)
+    with closing(open_store(f"redis://:{watched.password}@127.0.0.1:{watched.primary.port}/1")) as direct:
+        assert direct.lookup("new").owner == "owner"
