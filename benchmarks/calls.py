@@ -1,7 +1,7 @@
 """What a call costs its caller, and a run its worker, beside plain Celery and beside other libraries.
 
-Broker and result backend are one Redis, started here; the store is ``disk://`` in a temporary folder. Printed
-are medians, and their ratio to plain Celery's.
+Broker and result backend are one Redis, started here; the stores are that one and ``disk://`` in a temporary
+folder. Printed are medians, and their ratio to plain Celery's.
 """
 
 from __future__ import annotations
@@ -37,50 +37,63 @@ def double(n: int, of: str = "x", year: int = 2026) -> int:
     return 2 * n
 
 
-def make_app(url: str, folder: Path, name: str, *, plugin: bool) -> Celery:
+def make_app(url: str, name: str, store: str | None = None) -> Celery:
     app = Celery(name, broker=f"{url}/0", backend=f"{url}/1", set_as_current=False)
-    app.conf.jobtastic_store = f"disk://{folder}/store"
     app.conf.ONCE = {"backend": "celery_once.backends.Redis", "settings": {"url": f"{url}/2"}}
     app.conf.singleton_backend_url = f"{url}/2"
-    if plugin:
+    if store is not None:
+        app.conf.jobtastic_store = store
         Jobtastic(app)
     return app
 
 
-def candidates(url: str, folder: Path) -> tuple[dict[str, Callable[[], Any]], dict[str, Callable[[], Any]]]:
+Calls = dict[str, Callable[[], Any]]
+
+
+def make_task(app: Celery, name: str, **options: Any) -> Any:
+    return app.task(name=name, shared=False, **options)(double)
+
+
+def candidates(url: str, folder: Path) -> tuple[Calls, Calls]:
     """What to time: calls on the client, and runs (eager, so nothing but the run itself is timed)."""
-    plain, ours = (make_app(url, folder, name, plugin=name == "ours") for name in ("plain", "ours"))
+    plain = make_app(url, "plain")
     fresh = itertools.count()
-
-    def task(app: Celery, name: str, **options: Any) -> Any:
-        return app.task(name=name, shared=False, **options)(double)
-
-    without = task(plain, "without")
-    untouched = task(ours, "untouched")
-    shared = task(ours, "shared", herd_avoidance_timeout=60)
-    cached = task(ours, "cached", herd_avoidance_timeout=60, cache_duration=600)
+    without = make_task(plain, "without")
     peers = {
-        "celery-once, first call": task(plain, "once", base=QueueOnce),
-        "celery-singleton, first call": task(plain, "singleton", base=Singleton, lock_expiry=60),
-        "celery-heimdall, first call": task(
+        "celery-once, first call": make_task(plain, "once", base=QueueOnce),
+        "celery-singleton, first call": make_task(plain, "singleton", base=Singleton, lock_expiry=60),
+        "celery-heimdall, first call": make_task(
             plain, "heimdall", base=HeimdallTask, heimdall={"unique": True, "unique_timeout": 60}
         ),
     }
+    calls: Calls = {"plain Celery": lambda: without.delay(next(fresh))}
+    runs: Calls = {"plain Celery": lambda: without.apply((next(fresh),))}
+    for store in (f"disk://{folder}/store", f"{url}/3?timeout=5"):
+        our_calls, our_runs = with_store(make_app(url, store, store), fresh)
+        scheme = store.partition(":")[0]
+        calls.update({f"{scheme}, {name}": call for name, call in our_calls.items()})
+        runs.update({f"{scheme}, {name}": run for name, run in our_runs.items()})
+    for name, peer in peers.items():
+        calls[name] = lambda peer=peer: peer.delay(next(fresh))
+    return calls, runs
+
+
+def with_store(app: Celery, fresh: Iterator[int]) -> tuple[Calls, Calls]:
+    """What to time of an app with the plugin."""
+    untouched = make_task(app, "untouched")
+    shared = make_task(app, "shared", herd_avoidance_timeout=60)
+    cached = make_task(app, "cached", herd_avoidance_timeout=60, cache_duration=600)
     cached.apply((0,))
     shared.delay(0)
-    calls: dict[str, Callable[[], Any]] = {
-        "plain Celery": lambda: without.delay(next(fresh)),
+    calls: Calls = {
         "a task without options": lambda: untouched.delay(next(fresh)),
         "a task without options, delay_or_fail": lambda: delay_or_fail(untouched, next(fresh)),
-        "first call": lambda: shared.delay(next(fresh)),
-        "first call, delay_or_fail": lambda: shared.delay_or_fail(next(fresh)),
+        "first call": lambda: cached.delay(next(fresh)),
+        "first call, delay_or_fail": lambda: cached.delay_or_fail(next(fresh)),
         "second call, latched on the run": lambda: shared.delay(0),
         "later call, answered from the cache": lambda: cached.delay(0),
     }
-    for name, peer in peers.items():
-        calls[name] = lambda peer=peer: peer.delay(next(fresh))
-    runs: dict[str, Callable[[], Any]] = {
-        "plain Celery": lambda: without.apply((next(fresh),)),
+    runs: Calls = {
         "a task without options": lambda: untouched.apply((next(fresh),)),
         "a run with a claim": lambda: shared.apply((next(fresh),)),
         "a run whose result is stored": lambda: cached.apply((next(fresh),)),
