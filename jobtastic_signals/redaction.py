@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["told", "without_passwords"]
 
-_SECRET = "passw|secret|token|credential"
+_SECRET = "pas+w|secret|token|credential"
 _IN_QUERY = re.compile(rf"([?&][^=&]*(?:{_SECRET})[^=&]*=)[^&]*", re.IGNORECASE)
 _IN_NAME = re.compile(_SECRET, re.IGNORECASE)
 _BETWEEN_URLS = re.compile(r";(?=[a-z+]+://)", re.IGNORECASE)

@@ -44,6 +44,7 @@ def test_a_url_is_told_without_its_passwords(url, expected):
         ("redis://:s3cret@host", "'redis://**@host'"),
         ({"password": "s3cret", "db": 1}, "{'password': '**', 'db': 1}"),
         ({"sentinel_kwargs": {"ssl_password": "s3cret"}}, "{'sentinel_kwargs': {'ssl_password': '**'}}"),
+        ({"pasword": "s3cret"}, "{'pasword': '**'}"),
         ({"url": "redis://:s3cret@host"}, "{'url': 'redis://**@host'}"),
         ({1: None}, "{1: None}"),
         (3, "3"),

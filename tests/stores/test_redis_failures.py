@@ -10,8 +10,8 @@ from contextlib import closing
 import pytest
 import redis
 
-from jobtastic_signals import stores
-from jobtastic_signals.stores import guard, open_store
+from jobtastic_signals import breaker, stores
+from jobtastic_signals.stores import open_store
 from tests.workers.servers import free_port, wait_until
 
 from .project import Project
@@ -188,7 +188,7 @@ def test_a_key_that_is_no_hash_is_an_error(used):
 @pytest.fixture
 def project_on(monkeypatch):
     """Makes projects whose store is tried again by each call, and closes them in the end."""
-    monkeypatch.setattr(guard, "RETRY_AFTER", 0.0)
+    monkeypatch.setattr(breaker, "RETRY_AFTER", 0.0)
     made = []
 
     def project_on(url):

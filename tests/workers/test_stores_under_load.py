@@ -1,0 +1,196 @@
+"""A store that fails under a load of calls: none is lost, none waits for long, and sharing comes back.
+
+``JOBTASTIC_LOAD_SECONDS=20`` makes each load as long.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+
+import pytest
+import redis
+
+from jobtastic_signals.registry import installation_on
+
+from .conftest import worker
+from .project import close, create_app
+from .servers import redis_server, wait_until
+
+SECONDS = float(os.environ.get("JOBTASTIC_LOAD_SECONDS", "6"))
+PER_SECOND, CALLERS = 50, 4
+TIMEOUT = 60
+
+#: Seconds by which a call may take longer than it does while all is well.
+LONGER = 0.3
+
+
+class Server:
+    """A Redis for the store alone, that can be made to fail."""
+
+    def __init__(self, folder, stack):
+        self._folder, self._stack = folder, stack
+        self._process = stack.enter_context(ExitStack())
+        self.url = self._process.enter_context(redis_server(folder))
+        self.port = int(self.url.rpartition(":")[2])
+
+    @property
+    def client(self):
+        return redis.Redis(port=self.port)
+
+    def _signal(self, signum):
+        with self.client as client:
+            os.kill(client.info("server")["process_id"], signum)
+
+    @contextmanager
+    def refusing(self):
+        self._signal(signal.SIGKILL)
+        yield
+        self._process.close()
+        self._process.enter_context(redis_server(self._folder, port=self.port))
+
+    @contextmanager
+    def hanging(self):
+        with self.client as client:
+            pid = client.info("server")["process_id"]
+        os.kill(pid, signal.SIGSTOP)
+        yield
+        os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def dying_while_it_hangs(self):
+        """What waits for an answer when it dies has been sent, and is answered by nobody."""
+        with self.client as client:
+            pid = client.info("server")["process_id"]
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.15)
+        os.kill(pid, signal.SIGKILL)
+        yield
+        self._process.close()
+        self._process.enter_context(redis_server(self._folder, port=self.port))
+
+    @contextmanager
+    def forgetting(self):
+        with self.client as client:
+            client.flushall()
+            yield
+            client.flushall()
+
+    @contextmanager
+    def reading_only(self):
+        """As after a fail-over: a replica, whose primary is gone."""
+        with self.client as client:
+            client.config_set("replica-serve-stale-data", "yes")
+            client.replicaof("127.0.0.1", 1)
+            yield
+            client.replicaof("NO", "ONE")
+
+    @contextmanager
+    def full(self):
+        with self.client as client:
+            client.config_set("maxmemory", 1)
+            yield
+            client.config_set("maxmemory", 0)
+
+
+FAILURES = ["refusing", "hanging", "dying_while_it_hangs", "forgetting", "reading_only", "full"]
+
+
+@pytest.fixture(scope="module")
+def rig(projects, tmp_path_factory):
+    """A store that can fail, and a client and a worker that share through it."""
+    folder = tmp_path_factory.mktemp("rig")
+    (folder / "store").mkdir()
+    with ExitStack() as stack:
+        server = Server(folder / "store", stack)
+        conf = {
+            "broker_url": projects.redis(),
+            "result_backend": projects.redis(),
+            "jobtastic_store": f"{server.url}/0",
+        }
+        made = {"conf": conf, "journal": str(folder / "journal")}
+        client = create_app(**made)
+        stack.callback(close, client.app)
+        log = folder / "worker.log"
+        stack.enter_context(worker(made, "threads", log, concurrency=8))
+        wait_until(lambda: b" ready." in log.read_bytes(), timeout=60, what="the worker")
+        yield SimpleNamespace(server=server, client=client, log=log)
+
+
+class Load:
+    """Calls at a steady rate; of each is known when it began, how long it took, and what it gave."""
+
+    def __init__(self, call):
+        self._call, self._over = call, threading.Event()
+        self.calls = []
+
+    def __enter__(self):
+        self._pool = ThreadPoolExecutor(CALLERS)
+        self._futures = [self._pool.submit(self._caller, number) for number in range(CALLERS)]
+        return self
+
+    def __exit__(self, *failure):
+        self._over.set()
+        self._pool.shutdown()
+        for future in self._futures:
+            future.result()
+
+    def _caller(self, number):
+        interval = CALLERS / PER_SECOND
+        due = time.monotonic() + interval * number / CALLERS
+        while not self._over.wait(max(due - time.monotonic(), 0)):
+            due += interval
+            began, late = time.monotonic(), self.late
+            result = self._call(len(self.calls))
+            took = time.monotonic() - began
+            self.calls.append((began, took - (self.late - late), result))
+
+    #: For how many seconds altogether the machine kept a thread waiting that wanted little of it.
+    late = 0.0
+
+    def watch(self):
+        before = time.monotonic()
+        while not self._over.wait(0.005):
+            now = time.monotonic()
+            self.late += max(now - before - 0.015, 0.0)
+            before = now
+
+
+@pytest.mark.parametrize("how", FAILURES)
+def test_a_store_that_fails_costs_the_sharing_for_a_while_and_nothing_else(rig, token, how):
+    client = rig.client
+    with Load(lambda number: client.double.delay(f"{token}-{number % 20}")) as load:
+        watching = threading.Thread(target=load.watch)
+        watching.start()
+        wait_until(lambda: len(load.calls) >= PER_SECOND, what="a second of calls")
+        well = time.monotonic()
+        with getattr(rig.server, how)():
+            end = time.monotonic() + SECONDS / 3
+            wait_until(lambda: time.monotonic() > end, timeout=SECONDS, what="the failure")
+        end = time.monotonic() + SECONDS / 3
+        wait_until(lambda: time.monotonic() > end, timeout=SECONDS, what="what comes after")
+    watching.join()
+    assert len(load.calls) >= 0.8 * PER_SECOND * SECONDS * 2 / 3
+    plain = max(took for began, took, _ in load.calls if began < well)
+    slowest = max(took for began, took, _ in load.calls if began >= well)
+    print(f"{how}: {len(load.calls)} calls, {plain:.3f} s at most while all is well, then {slowest:.3f} s")
+    assert slowest <= plain + LONGER
+    for result in {result.id: result for _, _, result in load.calls}.values():
+        assert result.get(timeout=TIMEOUT)
+    wait_until(lambda: shares(client), timeout=20, what="sharing again")
+
+
+def shares(client):
+    """Whether two equal calls are one again, here and in the worker."""
+    token = os.urandom(8).hex()
+    first, second = client.cached.delay(token, seconds=0.2), client.cached.delay(token, seconds=0.2)
+    if first.id != second.id or installation_on(client.app).store.is_down:
+        return False
+    value = first.get(timeout=TIMEOUT)
+    served = client.cached.apply_async((token,), {"seconds": 0.2}, task_id=f"{token}-served")
+    return served.get(timeout=TIMEOUT) == value and len(client.runs("cached", token)) == 1
