@@ -79,8 +79,11 @@ class Call:
     :ivar plain: whether it may be answered by another task's result. A *dependent* call is not: its id
         is known elsewhere, or something follows it.
     :ivar key: what names all identical calls.
+    :ivar claims_early: whether its key can be claimed before there is a message: it is due at once, and
+        nothing but Celery's own ``apply_async`` has a say in its id.
     :ivar ignore_result: whether the caller wants no result.
-    :ivar id: the task id; known from the moment when the message is made.
+    :ivar id: the task id; known when the key is claimed, and at the latest when the message is made.
+    :ivar made: whether there is a message.
     :ivar eta: ISO text of when the task is due, as the message says; ``None`` for at once.
     :ivar stale: owner of a claim that was found to have ended.
     :ivar claimed: whether the call's id has the claim on its key.
@@ -91,8 +94,10 @@ class Call:
     policy: TaskPolicy
     key: str
     plain: bool
+    claims_early: bool = False
     ignore_result: bool = False
     id: str | None = None
+    made: bool = False
     eta: str | None = None
     stale: str | None = None
     claimed: bool = False

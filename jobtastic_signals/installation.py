@@ -150,7 +150,7 @@ class Installation:
 
         :raises JobtasticError: for what the user has to mend, as a wrong setting.
         """
-        for middleware in self.middleware:
+        for position, middleware in enumerate(self.middleware):
             try:
                 result = middleware.answer(call)
             except (JobtasticError, SoftTimeLimitExceeded):
@@ -159,6 +159,8 @@ class Installation:
                 logger.exception("answer of %r failed", middleware)
             else:
                 if result is not None:
+                    for before in reversed(self.middleware[:position]):
+                        self._call(before, "publish_failed", call)
                     return result
         return None
 

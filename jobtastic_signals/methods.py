@@ -138,17 +138,26 @@ def _publish(
 ) -> AsyncResult[Any]:
     found = sharing_of(task)
     call = _call_of(task, *found, args, kwargs, options) if found is not None else None
+    is_celerys = getattr(go_on, "__func__", None) is Task.apply_async
     attempt = attempt_on(task.name)
     if attempt is not None:
         go_on = partial(attempt.go_on, go_on, call)
     if found is None or call is None:
         return go_on(args, kwargs, **options)
     installation = found[0]
-    result = installation.answer(call) if call.plain else None
+    call.claims_early = is_celerys and not (options.get("eta") or options.get("countdown"))
+    try:
+        result = installation.answer(call) if call.plain else None
+    except BaseException:
+        if call.claimed:
+            installation.walk_back("publish_failed", call)
+        raise
     if result is not None:
         _add_to_trail(task, result, options)
         result.ignored = call.ignore_result
         return result
+    if call.claimed:
+        options = {**options, "task_id": call.id}
     token = current_call.set(call)
     try:
         return go_on(args, kwargs, **options)
@@ -169,7 +178,7 @@ def _call_of(
 ) -> Call | None:
     """The call, or ``None`` where it is none of ours."""
     outer = current_call.get()
-    passed_already = outer is not None and outer.task is task and outer.id is None
+    passed_already = outer is not None and outer.task is task and not outer.made
     if passed_already or not policy.shares:
         return None
     required = installation.settings.key_required and not _is_of_a_canvas_in_a_worker(task, options)

@@ -150,6 +150,8 @@ class Attempt:
         with self._changed:
             if self._asking:
                 self.call, self._asking = call, False
+                if call is not None and call.claimed:
+                    self.id = call.id
                 self._changed.notify_all()
             self._refuse_if_abandoned()
         if self._refusal is not None:

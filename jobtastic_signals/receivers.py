@@ -34,12 +34,16 @@ def before_task_publish(sender: str, headers: dict[str, Any], **_: Any) -> None:
     if attempt is not None:
         headers[HEADER] = attempt.message_made(headers)
     call = current_call.get()
-    if call is None or call.task.name != sender or call.id is not None or headers.get("id") is None:
+    if call is None or call.task.name != sender or call.made or headers.get("id") is None:
         _look_at(sender)
         return
-    call.id, call.eta = headers["id"], headers.get("eta")
-    call.stamp.update(headers[HEADER] if attempt is not None else {"id": call.id})
     installation = installation_on(call.task.app)
+    if installation is not None and call.id not in (None, headers["id"]):
+        # The task's own apply_async chose another one.
+        installation.walk_back("publish_failed", call)
+        call.claimed = False
+    call.made, call.id, call.eta = True, headers["id"], headers.get("eta")
+    call.stamp.update(headers[HEADER] if attempt is not None else {"id": call.id})
     if installation is not None:
         installation.walk("before_publish", call)
         headers[HEADER] = call.stamp

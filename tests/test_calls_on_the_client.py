@@ -14,10 +14,20 @@ from typing import Any
 import pytest
 from celery import Celery, Task, chain, chord, group, states
 from celery.backends.base import DisabledBackend
-from celery.exceptions import TaskRevokedError
+from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError
 from kombu.exceptions import OperationalError
 
-from jobtastic_signals import Claim, JobtasticError, Result, SettingError, UnkeyableError, forget
+from jobtastic_signals import (
+    Claim,
+    JobtasticError,
+    Middleware,
+    Result,
+    SettingError,
+    UnkeyableError,
+    events,
+    forget,
+)
+from jobtastic_signals.stores.memory import MemoryStore
 
 from . import unit_apps
 from .unit_apps import deliver, entry_of, key_of, published, real, store_of, work_off
@@ -689,3 +699,85 @@ def test_an_always_eager_app_never_latches(new_app):
     store_of(app).admit(key_of(double, 21), "somebody", 60)
     result = double.delay(21)
     assert (result.id != "somebody", result.get(), published(app)) == (True, 42, [])
+
+
+# Claimed before there is a message
+
+
+def test_a_call_is_claimed_in_one_step_under_the_id_that_its_message_gets(new_app, monkeypatch):
+    app = new_app()
+    asked = []
+
+    def watch(name):
+        original = getattr(MemoryStore, name)
+
+        def operation(self, *arguments, **options):
+            asked.append(name)
+            return original(self, *arguments, **options)
+
+        monkeypatch.setattr(MemoryStore, name, operation)
+
+    for name in ("ask", "lookup", "admit"):
+        watch(name)
+    double = app.task(herd_avoidance_timeout=60)(double_body)
+    result = double.delay(1)
+    assert asked == ["ask", "lookup", "admit"], "what a store makes of asking is its own"
+    [message] = published(app)
+    assert message.headers["id"] == result.id == entry_of(double, 1).owner
+    assert entry_of(double, 1).waited is False
+    assert double.delay(1).id == result.id
+    assert entry_of(double, 1).waited is False, "a caller that was given the id does not wait for the store"
+
+
+def double_body(n):
+    return n * 2
+
+
+@pytest.mark.parametrize("options", [{"countdown": 5}, {"eta": datetime.datetime(2100, 1, 1)}])
+def test_a_call_that_is_due_later_is_claimed_when_its_message_tells_when(new_app, options):
+    app = new_app()
+    double = app.task(herd_avoidance_timeout=60)(double_body)
+    result = double.apply_async((1,), **options)
+    assert entry_of(double, 1).owner == result.id
+    assert entry_of(double, 1).expires - time.time() > 62
+
+
+def test_an_apply_async_that_chooses_ids_claims_under_the_one_that_it_chose(new_app):
+    app = new_app()
+
+    class Chooses(app.Task):
+        def apply_async(self, args=None, kwargs=None, **options):
+            return super().apply_async(args, kwargs, **{**options, "task_id": "chosen"})
+
+    double = app.task(base=Chooses, herd_avoidance_timeout=60)(double_body)
+    assert double.delay(1).id == "chosen"
+    assert entry_of(double, 1).owner == "chosen"
+
+
+def test_a_replaced_apply_async_of_celerys_own_may_choose_another_id(new_app, monkeypatch):
+    """As another library may, which replaces it for all tasks."""
+    original = Task.apply_async
+
+    def apply_async(self, args=None, kwargs=None, **options):
+        return original(self, args, kwargs, **{**options, "task_id": "chosen"})
+
+    monkeypatch.setattr(Task, "apply_async", apply_async)
+    app = new_app()
+    double = app.task(herd_avoidance_timeout=60)(double_body)
+    released = []
+    with events.claim_released.connected_to(lambda task, task_id, **info: released.append(task_id)):
+        assert double.delay(1).id == "chosen"
+    assert entry_of(double, 1).owner == "chosen"
+    assert len(released) == 1
+
+
+def test_what_keeps_a_claimed_call_from_being_published_frees_it(new_app):
+    class Strikes(Middleware):
+        def answer(self, call):
+            raise SoftTimeLimitExceeded
+
+    app = new_app(middleware=(Strikes(),))
+    double = app.task(herd_avoidance_timeout=60)(double_body)
+    with pytest.raises(SoftTimeLimitExceeded):
+        double.delay(1)
+    assert entry_of(double, 1) is None

@@ -260,6 +260,7 @@ def test_a_middleware_may_answer_a_call(new_app, diary):
     assert double.delay(21).id == "elsewhere"
     assert published(app) == []
     assert diary == []
+    assert entry_of(double, 21) is None, "what was claimed for the call is free"
     assert double.apply_async((21,), task_id="mine").id == "mine"
 
 

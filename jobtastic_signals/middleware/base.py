@@ -39,7 +39,10 @@ class Middleware:
         """
 
     def publish_failed(self, call: Call) -> None:
-        """The message could not be sent; the error is on its way to the caller."""
+        """There is no message: it could not be sent, and the error is on its way to the caller.
+
+        Or a middleware that comes after this one answers the call.
+        """
 
     def before_run(self, run: Run) -> None:
         """A worker is about to run the body, or an eager caller; ``run.verdict`` can prevent that."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Task, states
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from celery.result import AsyncResult
+from celery.utils import uuid
 from celery.utils.time import maybe_iso8601
 
 from .. import backends, events, outcomes
@@ -79,9 +80,13 @@ class Sharing(Middleware):
         return self._get_settings().store_required
 
     def answer(self, call: Call) -> AsyncResult[Any] | None:
-        entry = self._store.lookup(call.key, required=self._is_required)
+        entry = self._ask(call)
         if isinstance(entry, Result):
             return self._latch_result(call, entry)
+        if isinstance(entry, Claim) and entry.owner == call.id:
+            events.emit(events.cache_missed, call.task, key=call.key)
+            self._claimed(call, entry)
+            return None
         if isinstance(entry, Claim) and _avoids_herds(call) and not _is_of_this_run(call, entry):
             return self._latch_claim(call, entry)
         events.emit(events.cache_missed, call.task, key=call.key)
@@ -97,7 +102,7 @@ class Sharing(Middleware):
         call.stamp.update(key=call.key, store=self._store.identity)
         if run is not None and resent and run.waits:
             call.stamp.update(waits=run.waits, waiting_for=run.waiting_for, after=run.stamp.get("after"))
-        if _avoids_herds(call) and not _silent(call.task, call.ignore_result):
+        if _avoids_herds(call) and not call.claimed and not _silent(call.task, call.ignore_result):
             self._claim_for(call, run)
 
     def publish_failed(self, call: Call) -> None:
@@ -137,6 +142,18 @@ class Sharing(Middleware):
         if key is not None:
             self._release(run.task, key, run.id)
 
+    def _ask(self, call: Call) -> Result | Claim | None:
+        """What answers *call*, or its own claim, since it is going to be published."""
+        if not (_avoids_herds(call) and call.claims_early):
+            return self._store.lookup(call.key, required=self._is_required)
+        call.id = uuid()
+        timeout = call.policy["herd_avoidance_timeout"]
+        return self._store.ask(call.key, call.id, timeout, required=self._is_required)
+
+    def _claimed(self, call: Call, claim: Claim) -> None:
+        call.claimed = True
+        self._tell_claimed(call.task, call.key, claim)
+
     def _latch_result(self, call: Call, result: Result) -> AsyncResult[Any] | None:
         try:
             value = None if backends.is_silent(call.task) else backends.loads(call.task.app, result.payload)
@@ -165,9 +182,8 @@ class Sharing(Middleware):
         if not isinstance(entry, Claim):
             return
         if entry.owner == call.id:
-            call.claimed = True
             call.stamp.pop("waiting_for", None)
-            self._tell_claimed(call.task, call.key, entry)
+            self._claimed(call, entry)
         elif entry.owner == kin:
             # A task that calls itself goes on after this run, and not on its result.
             call.stamp["after"] = kin

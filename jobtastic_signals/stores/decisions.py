@@ -24,12 +24,14 @@ def until(ttl: float | None, now: float) -> float | None:
     return None if ttl is None else now + ttl
 
 
-def admitted(claim: Claim | None, owner: str, lease: float, stale: str | None, now: float) -> Claim:
+def admitted(
+    claim: Claim | None, owner: str, lease: float, stale: str | None, now: float, *, waits: bool = True
+) -> Claim:
     """The claim to store and to answer :meth:`Store.admit` with, where no result answers."""
     mine = claim is not None and claim.owner == owner
     if claim is not None and not mine:
         if now < claim.expires and claim.owner != stale:
-            return replace(claim, waited=True)
+            return replace(claim, waited=True) if waits else claim
         return Claim(owner, now + lease, previous=claim.owner)
     return Claim(owner, now + lease, waited=claim is not None and claim.waited)
 

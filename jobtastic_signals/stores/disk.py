@@ -164,7 +164,14 @@ class DiskStore(Store):
         return files.answering(key, now) or files.live_claim(key, now) or files.answering(key, now)
 
     def admit(
-        self, key: str, owner: str, lease: float, *, waited_for: str | None = None, stale: str | None = None
+        self,
+        key: str,
+        owner: str,
+        lease: float,
+        *,
+        waited_for: str | None = None,
+        stale: str | None = None,
+        waits: bool = True,
     ) -> Result | Claim:
         with self._exclusively() as files:
             now = self._clock()
@@ -172,7 +179,7 @@ class DiskStore(Store):
             if result is not None and result.answers(waited_for, now):
                 return result
             before = files.claim(key)
-            claim = admitted(before, owner, lease, stale, now)
+            claim = admitted(before, owner, lease, stale, now, waits=waits)
             if claim != before:
                 files.write_claim(key, claim, now)
             return claim

@@ -34,9 +34,10 @@ class GuardedStore:
     """What the rest of the package talks to: a store's operations, that never raise.
 
     Where the store cannot answer they say what leads to a run without sharing: :meth:`lookup` finds
-    nothing, :meth:`admit` answers ``None``, the others ``False``. Where an answer is *required*, the first
-    two raise :exc:`~jobtastic_signals.errors.StoreError`. After a failure the store is closed, and left alone
-    for a while. One that failed to write has recovered when it writes again: a full disk can still be read.
+    nothing, :meth:`ask` and :meth:`admit` answer ``None``, the others ``False``. Where an answer is
+    *required*, these three raise :exc:`~jobtastic_signals.errors.StoreError`. After a failure the store is
+    closed, and left alone for a while. One that failed to write has recovered when it writes again: a full
+    disk can still be read.
 
     :param open_store: makes the store on first use; what it raises is a failure like any other.
     :param url: what to call the store in warnings and events, where passwords are left out.
@@ -78,6 +79,11 @@ class GuardedStore:
     def lookup(self, key: str, *, required: bool = False) -> Result | Claim | None:
         return self._guarded(
             lambda store: store.lookup(self._scope + key), None, writes=False, required=required
+        )
+
+    def ask(self, key: str, owner: str, lease: float, *, required: bool = False) -> Result | Claim | None:
+        return self._guarded(
+            lambda store: store.ask(self._scope + key, owner, lease), None, required=required
         )
 
     def admit(

@@ -47,14 +47,21 @@ class MemoryStore(Store):
             return self._lookup(key, self._clock())
 
     def admit(
-        self, key: str, owner: str, lease: float, *, waited_for: str | None = None, stale: str | None = None
+        self,
+        key: str,
+        owner: str,
+        lease: float,
+        *,
+        waited_for: str | None = None,
+        stale: str | None = None,
+        waits: bool = True,
     ) -> Result | Claim:
         with self._exclusively():
             now = self._clock()
             result = self._results.get(key)
             if result is not None and result.answers(waited_for, now):
                 return result
-            claim = admitted(self._claims.get(key), owner, lease, stale, now)
+            claim = admitted(self._claims.get(key), owner, lease, stale, now, waits=waits)
             self._claims[key] = replace(claim, previous=None)
             return claim
 

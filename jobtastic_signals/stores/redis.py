@@ -53,12 +53,27 @@ class RedisStore(Store):
     def lookup(self, key: str) -> Result | Claim | None:
         return _entry(self._decide(LOOKUP, key))
 
+    def ask(self, key: str, owner: str, lease: float) -> Result | Claim:
+        return self.admit(key, owner, lease, waits=False)
+
     def admit(
-        self, key: str, owner: str, lease: float, *, waited_for: str | None = None, stale: str | None = None
+        self,
+        key: str,
+        owner: str,
+        lease: float,
+        *,
+        waited_for: str | None = None,
+        stale: str | None = None,
+        waits: bool = True,
     ) -> Result | Claim:
-        entry = _entry(
-            self._decide(ADMIT, key, _bytes(owner), _number(lease), _optional(waited_for), _optional(stale))
+        asked = (
+            _bytes(owner),
+            _number(lease),
+            _optional(waited_for),
+            _optional(stale),
+            b"1" if waits else b"",
         )
+        entry = _entry(self._decide(ADMIT, key, *asked))
         assert entry is not None
         return entry
 

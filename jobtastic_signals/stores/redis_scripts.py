@@ -100,7 +100,8 @@ return owner and lasts(expires) and claim() or nil
 """
 )
 
-# The time, the owner, its lease, whom it waited for, who has ended; these two as '=' and the owner, or ''.
+# The time, the owner, its lease, whom it waited for, who has ended (these two as '=' and the owner, or ''),
+# and '1' if it waits.
 ADMIT = Script(
     _BEGIN
     + """
@@ -110,7 +111,7 @@ if result_owner and lasts(waited_for == '=' .. result_owner and result_kept or r
 end
 local others = owner and owner ~= me
 if others and lasts(expires) and stale ~= '=' .. owner then
-  if not waited then
+  if not waited and ARGV[6] == '1' then
     redis.call('HSET', key, 'waited', '1')
     waited = '1'
   end
