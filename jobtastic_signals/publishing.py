@@ -14,7 +14,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from celery import Celery, Task
@@ -25,6 +25,7 @@ from kombu.exceptions import OperationalError
 from kombu.messaging import Producer
 
 from . import backends
+from .connections import connect, impatient_connection, ping
 from .errors import BrokerUnavailableError
 from .registry import sharing_of
 from .threads import start_thread
@@ -238,40 +239,14 @@ class _Producer(Producer):
         connection = self.connection
         if connection.connected:
             try:
-                _ping(connection)
+                ping(connection)
             except connection.recoverable_connection_errors + connection.recoverable_channel_errors:
                 # Kept from before, and dead: the broker may have been started again meanwhile.
                 connection.collect()
             else:
                 return
-        retries = max(len(connection.alt), 1)
-        connection.ensure_connection(
-            max_retries=retries, interval_start=0, interval_step=0, timeout=self.deadline
-        )
+        connect(connection, self.deadline)
         self.revive(connection.default_channel)  # type: ignore[no-untyped-call]
-
-
-def _ping(connection: Connection) -> None:
-    """Wait for an answer of the broker, where there is a way to ask for one."""
-    kind, channel = connection.transport.driver_type, cast("Any", connection.default_channel)
-    if kind == "redis":
-        channel.client.ping()
-    elif kind == "amqp":
-        channel.basic_qos(prefetch_size=0, prefetch_count=0, a_global=False)
-
-
-def _new_producer(app: Celery, deadline: float) -> _Producer:
-    connection = app.connection_for_write(connect_timeout=deadline)
-    kind = connection.get_transport_cls().driver_type
-    options = connection.transport_options
-    options.update(max_retries=1, interval_start=0, interval_step=0)
-    if kind == "redis":
-        options.update(socket_timeout=deadline, socket_connect_timeout=deadline)
-    elif kind == "amqp":
-        # Otherwise a message counts as sent when the kernel has it.
-        options.setdefault("confirm_publish", True)
-        options.update(read_timeout=deadline, write_timeout=deadline)
-    return _Producer(connection, deadline)
 
 
 class Publisher:
@@ -292,7 +267,8 @@ class Publisher:
         app, deadline = attempt.task.app, attempt._deadline
         producer = self._producers.get(app)
         if producer is None or producer.deadline != deadline:
-            producer = self._producers[app] = _new_producer(app, deadline)
+            connection = impatient_connection(app, deadline)
+            producer = self._producers[app] = _Producer(connection, deadline)
         producer.attempt = attempt
         return producer
 
