@@ -1,42 +1,23 @@
 """``celery -A proj jobtastic watch``, run as a command, on a real Redis."""
 
-import fcntl
 import os
-import pty
 import re
 import signal
-import struct
 import subprocess
 import sys
-import termios
-import threading
 import uuid
-from contextlib import contextmanager
 from importlib.metadata import entry_points
-from pathlib import Path
 
 import pytest
 from celery import Celery
 from celery.exceptions import TaskRevokedError
 
-import jobtastic_signals
 from jobtastic_signals.watching.base import Sight
 from jobtastic_signals.watching.plain import PlainView
 
+from . import commands
+from .commands import WITHOUT_RICH, environment, without_codes
 from .workers.servers import answers, free_port, need, redis_server, running, wait_until
-
-ROOT = Path(jobtastic_signals.__file__).parents[1]
-
-#: Celery's own command, which has ours also where the package is not installed.
-COMMAND = """
-import sys
-from celery.bin.celery import celery, main
-from jobtastic_signals.cli import jobtastic
-celery.add_command(jobtastic)
-sys.argv[0] = "celery"
-main()
-"""
-WITHOUT_RICH = f"import sys; sys.modules['rich'] = None\n{COMMAND}"
 
 PROJECT = """
 import os
@@ -50,86 +31,16 @@ EVIL = "\x1b[2J[red]\x1b]0;owned\x07\u202e"
 TAMED = r"\x1b[2J[red]\x1b]0;owned\x07\u202e"
 
 
-class Command:
-    """A command that runs, and what it has printed up to now."""
-
-    def __init__(self, process, output):
-        self.process = process
-        self._bytes = bytearray()
-        self._reader = threading.Thread(target=self._read, args=(output,))
-        self._reader.start()
-
-    def _read(self, output):
-        # A terminal whose programs have all ended answers with an error.
-        try:
-            while block := os.read(output, 65536):
-                self._bytes += block
-        except OSError:
-            pass
-        os.close(output)
-
-    @property
-    def printed(self):
-        return self._bytes.decode(errors="replace")
-
-    def wait_for(self, *texts):
-        """Wait until each of *texts* has been printed."""
-        for text in texts:
-            wait_until(lambda text=text: text in self.printed, what=repr(text))
-
-    def end(self):
-        """The exit status, and what it printed as errors."""
-        status = self.process.wait(20)
-        self._reader.join()
-        return status, self.process.stderr.read()
-
-
-def environment(folder, backend):
+def started(folder, backend, *arguments, **how):
+    """``celery -A proj ...`` with that result backend."""
     (folder / "proj.py").write_text(PROJECT)
-    plain = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("CELERY_") and name not in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
-    }
-    path = os.pathsep.join([str(folder), str(ROOT)])
-    return {**plain, "PYTHONPATH": path, "BACKEND": backend, "PYTHONUTF8": "1", "TERM": "xterm-256color"}
-
-
-@contextmanager
-def started(folder, backend, *arguments, columns=None, program=("-c", COMMAND), **env):
-    """``celery -A proj ...``, in a terminal of so many *columns* or else in a pipe."""
-    if columns:
-        pytest.importorskip("rich", reason="live bars need the extra 'cli'")
-    ours, theirs = pty.openpty() if columns else os.pipe()
-    if columns:
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    # Who runs the tests in the background has SIGINT ignored, which a new process inherits.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        [sys.executable, *program, "-A", "proj", *arguments],
-        cwd=folder,
-        env={**environment(folder, backend), **env},
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    signal.signal(signal.SIGINT, before)
-    os.close(theirs)
-    with process:
-        command = Command(process, ours)
-        try:
-            yield command
-        finally:
-            process.kill()
+    return commands.started(folder, *arguments, BACKEND=backend, **how)
 
 
 def run(folder, backend, *arguments, **how):
     """Its exit status, what it printed, and what it printed as errors."""
-    with started(folder, backend, *arguments, **how) as command:
-        status, errors = command.end()
-    return status, command.printed, errors
+    (folder / "proj.py").write_text(PROJECT)
+    return commands.run(folder, *arguments, BACKEND=backend, **how)
 
 
 WATCH = ("jobtastic", "watch", "--interval", "0.02")
@@ -212,10 +123,6 @@ def test_a_terminal_gets_bars_that_move_and_give_way_to_the_outcome(tmp_path, re
     assert without_codes(drawn).rstrip().endswith(f"{task_id}  SUCCESS  [1, 2]")
     # The cursor was hidden, and is shown again.
     assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")
-
-
-def without_codes(drawn):
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
 
 
 @pytest.mark.parametrize("columns", [None, 200])
@@ -360,7 +267,7 @@ def test_costs_the_celery_command_no_further_import(tmp_path):
         "import sys, click, jobtastic_signals; before = set(sys.modules);"
         "import jobtastic_signals.cli; print(*sorted(set(sys.modules) - before), 'rich' in sys.modules)"
     )
-    env = environment(tmp_path, "")
+    env = environment(tmp_path)
     answer = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
     assert answer.stdout.split() == ["jobtastic_signals.cli", "False"], answer.stderr
 
