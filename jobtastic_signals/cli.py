@@ -15,11 +15,12 @@ import click
 if TYPE_CHECKING:
     from celery import Celery
 
+    from .checking.base import View as CheckView
     from .watching.base import View
 
 __all__ = ["jobtastic"]
 
-#: The exit statuses of ``watch`` that its help tells of, besides 0 and 1.
+#: The exit statuses that the help tells of, besides 0 and 1.
 EXIT_UNKNOWN, EXIT_INTERRUPTED = 2, 130
 
 
@@ -38,7 +39,7 @@ class Seconds(click.FloatRange):
 # A project's own options reach every command as keyword arguments on Celery before 5.7.
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def jobtastic(**preload_options: Any) -> None:
-    """Progress of tasks, told by jobtastic-signals."""
+    """Watch tasks, and check whether they share."""
 
 
 @jobtastic.command()
@@ -75,9 +76,7 @@ def watch(ctx: click.Context, task_ids: tuple[str, ...], interval: float, timeou
     app: Celery = ctx.obj.app
     try:
         _require_readable_results(app)
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            # A terminal of another encoding gets escapes, in place of an error that ends the watching.
-            sys.stdout.reconfigure(errors="backslashreplace")
+        _escape_what_cannot_be_shown()
         from .watching.loop import watch_tasks
 
         with _view(task_ids, no_color=ctx.obj.no_color) as view:
@@ -85,6 +84,50 @@ def watch(ctx: click.Context, task_ids: tuple[str, ...], interval: float, timeou
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
     ctx.exit(status)
+
+
+@jobtastic.command()
+@click.option(
+    "--timeout",
+    type=Seconds(min=0.01),
+    default=1.0,
+    show_default=True,
+    help="Seconds that workers have to answer.",
+)
+@click.pass_context
+def check(ctx: click.Context, timeout: float) -> None:
+    """Tell whether sharing works here, and what to mend.
+
+    It looks at the plugin, the settings and the tasks of this app, tries out the store with a claim of its
+    own, and asks the running workers which store they have.
+
+    \b
+    Exit status:
+      0    nothing to mend
+      1    something to mend
+      2    wrong usage, or the app cannot be loaded
+      130  Ctrl-C
+    """  # noqa: D301, as above
+    app: Celery = ctx.obj.app
+    try:
+        _escape_what_cannot_be_shown()
+        from .checking.check import check_app, load_tasks
+
+        try:
+            wrong = load_tasks(app)
+        except Exception as error:
+            _refuse(f"The tasks cannot be loaded: {type(error).__name__}: {error}")
+        to_mend = check_app(app, _check_view(no_color=ctx.obj.no_color), timeout=timeout, wrong=wrong)
+        status = 1 if to_mend else 0
+    except KeyboardInterrupt:
+        status = EXIT_INTERRUPTED
+    ctx.exit(status)
+
+
+def _escape_what_cannot_be_shown() -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal of another encoding gets escapes, in place of an error that ends it all.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _require_readable_results(app: Celery) -> None:
@@ -104,18 +147,37 @@ def _require_readable_results(app: Celery) -> None:
 
 def _view(task_ids: tuple[str, ...], *, no_color: bool) -> View:
     """Bars on a terminal that can draw them, otherwise lines."""
+    if _can_draw():
+        from .watching.live import LiveView
+
+        return LiveView(task_ids, no_color=no_color)
     from .watching.plain import PlainView
 
+    return PlainView()
+
+
+def _check_view(*, no_color: bool) -> CheckView:
+    """Columns on a terminal that can draw them, otherwise lines."""
+    if _can_draw():
+        from .checking.table import TableView
+
+        return TableView(no_color=no_color)
+    from .checking.plain import PlainView
+
+    return PlainView()
+
+
+def _can_draw() -> bool:
     if not sys.stdout.isatty():
-        return PlainView()
+        return False
     try:
-        from .watching.live import LiveView, can_draw
+        from .watching.live import can_draw
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "rich":
             raise
-        click.echo("For live progress bars: pip install 'jobtastic-signals[cli]'", err=True)
-        return PlainView()
-    return LiveView(task_ids, no_color=no_color) if can_draw() else PlainView()
+        click.echo("For live bars and tables: pip install 'jobtastic-signals[cli]'", err=True)
+        return False
+    return can_draw()
 
 
 def _refuse(reason: str) -> None:

@@ -102,6 +102,17 @@ class Installation:
         """Whether *task* is here, and has options of ours."""
         return self._policies.get(task) is not None
 
+    def has_seen(self, task: type[Task]) -> bool:
+        """Whether it is known already what *task* asks for, if anything."""
+        return task in self._policies
+
+    def known_options(self) -> Iterator[Option]:
+        """All options that a task may set here."""
+        yield SIGNIFICANT_KWARGS
+        yield CACHE_PREFIX
+        for middleware in self.middleware:
+            yield from middleware.options
+
     def annotate(self, task: type[Task]) -> dict[str, Any]:
         """Called by Celery for each task class that binds.
 
@@ -180,7 +191,7 @@ class Installation:
         self.sweep()
 
     def _attach(self, task: type[Task]) -> TaskPolicy | None:
-        options = read_options(task, self._known_options())
+        options = read_options(task, self.known_options())
         if options is None:
             policy = None
         else:
@@ -188,12 +199,6 @@ class Installation:
             add_methods(task)
         self._policies[task] = policy
         return policy
-
-    def _known_options(self) -> Iterator[Option]:
-        yield SIGNIFICANT_KWARGS
-        yield CACHE_PREFIX
-        for middleware in self.middleware:
-            yield from middleware.options
 
     def _users_annotations(self) -> list[Any]:
         setting = self.app.conf.task_annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
+from inspect import getattr_static
 from typing import TYPE_CHECKING, Any
 
 from celery import Task
@@ -26,7 +27,7 @@ from .registry import installation_on, sharing_of
 if TYPE_CHECKING:
     from .installation import Installation
 
-__all__ = ["add_methods", "current_call", "remove_methods"]
+__all__ = ["add_methods", "current_call", "methods_before_ours", "remove_methods"]
 
 #: The call whose ``apply_async`` goes on in this context, for the receiver of the publishing signal.
 current_call: ContextVar[Call | None] = ContextVar("jobtastic_current_call", default=None)
@@ -66,6 +67,18 @@ def remove_methods(task: type[Task]) -> None:
     for name, function in _FUNCTIONS.items():
         if vars(task).get(name) is function:
             delattr(task, name)
+
+
+def methods_before_ours(task: Task) -> dict[str, Any]:
+    """What a call of *task* meets where it should meet one of our two methods, by the name of that.
+
+    It came after us. What :func:`functools.wraps` ours counts as ours.
+    """
+    met = {
+        "apply_async": vars(task).get("apply_async") or getattr_static(type(task), "apply_async"),
+        "__call__": getattr_static(type(task), "__call__"),
+    }
+    return {name: method for name, method in met.items() if not hasattr(method, _ORIGINAL)}
 
 
 def _apply_async(cls: type[Task]) -> ApplyAsync:

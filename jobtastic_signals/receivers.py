@@ -12,7 +12,7 @@ from typing import Any
 
 from celery import Task, signals, states
 
-from . import backends, registry, withdrawals
+from . import backends, inspection, registry, withdrawals
 from .calls import HEADER, Run, attach_run, run_of, stamp_of, standing_in
 from .methods import current_call
 from .progress import end_report
@@ -107,10 +107,14 @@ def task_revoked(sender: Task, request: Any, **_: Any) -> None:
 
 
 def worker_init(sender: Any, **_: Any) -> None:
-    """Look at tasks that came after everything else, before the worker prepares to run them."""
+    """Look at tasks that came after everything else, before the worker prepares to run them.
+
+    From now on the worker can be asked how it shares.
+    """
     installation = installation_on(sender.app)
     if installation is not None:
         installation.sweep()
+        inspection.add_command()
 
 
 def _look_at(name: str) -> None:

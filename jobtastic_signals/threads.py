@@ -5,9 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from typing import TypeVar
 
-__all__ = ["start_thread"]
+__all__ = ["call_within", "start_thread"]
+
+T = TypeVar("T")
 
 
 def start_thread(name: str, work: Callable[[], None]) -> threading.Thread:
@@ -21,6 +25,26 @@ def start_thread(name: str, work: Callable[[], None]) -> threading.Thread:
     with _no_signals():
         thread.start()
     return thread
+
+
+def call_within(seconds: float, function: Callable[[], T]) -> T:
+    """What *function* returns or raises, called in a thread of its own.
+
+    :raises TimeoutError: if it takes longer than *seconds*; the thread goes on.
+    """
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:
+            future.set_exception(error)
+
+    start_thread("jobtastic-call", work)
+    wait([future], seconds)
+    if not future.done():
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return future.result()
 
 
 @contextmanager

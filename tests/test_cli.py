@@ -259,7 +259,7 @@ def test_without_rich_a_terminal_gets_lines_and_is_told_of_the_extra(tmp_path, r
 def test_the_celery_command_works_without_rich(tmp_path):
     status, printed, errors = run(tmp_path, "", "--help", program=("-c", WITHOUT_RICH))
     assert (status, errors) == (0, "")
-    assert "Progress of tasks, told by jobtastic-signals." in printed
+    assert "Watch tasks, and check whether they share." in printed
 
 
 def test_costs_the_celery_command_no_further_import(tmp_path):
