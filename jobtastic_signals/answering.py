@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import logging
 import time
 import traceback as tracebacks
@@ -15,7 +14,8 @@ from kombu.exceptions import EncodeError
 
 from . import backends, events, outcomes, withdrawals
 from .calls import standing_in
-from .publishing import Attempt, in_thread
+from .publishing import Attempt
+from .threads import call_within
 
 if TYPE_CHECKING:
     from .installation import Installation
@@ -126,19 +126,13 @@ class Fallback:
         breaker = self._installation.result_backend
         if not breaker.lets_through():
             return False
-        told: concurrent.futures.Future[None] = concurrent.futures.Future()
 
-        def tell(_: Any) -> None:
-            try:
-                self._task.backend.store_result(self._id, value, state, traceback=traceback)
-            except Exception as error:
-                told.set_exception(error)
-            else:
-                told.set_result(None)
+        def store() -> None:
+            # The thread that does it has a result backend of its own.
+            self._task.backend.store_result(self._id, value, state, traceback=traceback)
 
-        in_thread(tell)
         try:
-            told.result(max(self._until - time.monotonic(), 0.0))
+            call_within(max(self._until - time.monotonic(), 0.0), store)
         except EncodeError:
             raise
         except Exception as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, Task, states
@@ -33,6 +34,7 @@ __all__ = [
     "ignores_result",
     "meta_of",
     "read_meta",
+    "reading",
     "shows_progress",
     "start_progress",
     "store_progress",
@@ -46,6 +48,11 @@ PROGRESS = "PROGRESS"
 
 #: What a backend knows of a task: a dict with at least ``status`` and ``result``.
 Meta = dict[str, Any]
+
+#: Calls what asks a backend, in this context: somebody may not want to wait for ever.
+reading: ContextVar[Callable[[Callable[[], Meta]], Meta]] = ContextVar(
+    "jobtastic_reading", default=lambda read: read()
+)
 
 
 def is_silent(task: Task) -> bool:
@@ -67,7 +74,7 @@ def meta_of(task: Task, task_id: str) -> Meta | None:
     if not breaker.lets_through():
         return None
     try:
-        meta = read_meta(task.backend, task_id)
+        meta = reading.get()(lambda: read_meta(task.backend, task_id))
     except SoftTimeLimitExceeded:
         raise
     except Exception as error:

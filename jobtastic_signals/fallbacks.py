@@ -31,9 +31,8 @@ __all__ = ["async_or_eager", "async_or_fail", "delay_or_eager", "delay_or_fail"]
 
 logger = logging.getLogger(__name__)
 
-#: By which part of the deadline it has to be known whether an existing task answers, and whether the message
-#: has left. The rest is for telling those who wait.
-ASKED_BY, PUBLISHED_BY = 0.3, 0.6
+#: By which part of the deadline the message has to have left. The rest is for telling those who wait.
+PUBLISHED_BY = 0.6
 
 #: Options of ``apply_async`` that say how to reach the broker.
 _CONNECTIONS = ("producer", "publisher", "connection")
@@ -134,21 +133,10 @@ def _attempt(
     """An attempt that is done, or abandoned with an error of its own."""
     deadline, breaker = installation.settings.broker_deadline, installation.broker
     refusal = None if breaker.lets_through() else breaker.error
-    began = time.monotonic()
-
-    def begin() -> Attempt:
-        attempt = Attempt(task, args, kwargs, options, deadline=deadline, refusal=refusal)
-        attempt.begin()
-        return attempt
-
-    attempt = begin()
+    attempt = Attempt(task, args, kwargs, options, deadline=deadline, refusal=refusal)
+    attempt.begin()
     try:
-        if not attempt.has_asked(ASKED_BY * deadline):
-            # The result backend does not answer. Once that is known, it is not asked.
-            attempt.abandon()
-            installation.result_backend.failed()
-            attempt = begin()
-        if not attempt.is_done(began + PUBLISHED_BY * deadline - time.monotonic()):
+        if not attempt.is_done(PUBLISHED_BY * deadline):
             error = f"{_broker_of(task.app)} has not answered in {PUBLISHED_BY * deadline:.3g} s"
             attempt.give_up(BrokerUnavailableError(error))
     except BaseException:

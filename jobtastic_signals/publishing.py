@@ -9,12 +9,11 @@ broker has just answered, so whether a message has left is known but for an inst
 from __future__ import annotations
 
 import contextvars
-import os
-import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from celery import Celery, Task
@@ -28,15 +27,17 @@ from . import backends
 from .connections import connect, impatient_connection, ping
 from .errors import BrokerUnavailableError
 from .registry import sharing_of
-from .threads import start_thread
+from .threads import call_within, in_thread
 
 if TYPE_CHECKING:
     from .calls import Call
 
-__all__ = ["WITHDRAWABLE", "Attempt", "attempt_on", "in_thread"]
+__all__ = ["WITHDRAWABLE", "Attempt", "attempt_on"]
 
-#: Seconds after which a thread that nobody needs closes its connections and ends.
-IDLE = 60.0
+T = TypeVar("T")
+
+#: For which part of the deadline the result backend may be asked whether an existing task answers a call.
+ASKED_BY = 0.3
 
 #: In the stamp of a message that its caller may withdraw: for how many seconds after it was made.
 WITHDRAWABLE = "withdrawable"
@@ -88,7 +89,7 @@ class Attempt:
         self.ignores_result = options.get("ignore_result")
         if self.ignores_result is None:
             self.ignores_result = bool(task.ignore_result)
-        self._deadline, self._refusal = deadline, refusal
+        self.deadline, self._refusal = deadline, refusal
         self._asking = True
         self._sent = self._abandoned = self._done = False
         self._changed = threading.Condition()
@@ -102,18 +103,13 @@ class Attempt:
         parent = self.task.app.current_worker_task
         request = None if parent is None else parent.request
 
-        def work(publisher: Publisher) -> None:
+        def work() -> None:
             # With rpc:// the thread that calls is the one that reads.
             self.task.app._local.oid = oid
             with _running(parent, request):
-                context.run(self._publish, publisher)
+                context.run(self._publish)
 
         in_thread(work)
-
-    def has_asked(self, within: float) -> bool:
-        """Wait until it has asked, or is done; whether it has, in so many seconds."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._done or not self._asking, max(within, 0.0))
 
     def is_done(self, within: float) -> bool:
         """Wait until it is done; whether it is, in so many seconds."""
@@ -153,7 +149,6 @@ class Attempt:
                 self.call, self._asking = call, False
                 if call is not None and call.claimed:
                     self.id = call.id
-                self._changed.notify_all()
             self._refuse_if_abandoned()
         if self._refusal is not None:
             raise self._refusal
@@ -167,7 +162,7 @@ class Attempt:
         self.made, self.id = True, headers["id"]
         if not backends.is_private(self.task):
             headers["ignore_result"] = self.ignores_result
-        return {"id": self.id, WITHDRAWABLE: self._deadline}
+        return {"id": self.id, WITHDRAWABLE: self.deadline}
 
     def pass_gate(self) -> None:
         """Called when the message is about to leave."""
@@ -175,11 +170,12 @@ class Attempt:
             self._refuse_if_abandoned()
             self._sent = True
 
-    def _publish(self, publisher: Publisher) -> None:
+    def _publish(self) -> None:
         current_attempt.set(self)
+        backends.reading.set(partial(call_within, ASKED_BY * self.deadline))
         result, failure = None, None
         try:
-            options = {**self._options, "producer": publisher.producer_for(self), "retry": False}
+            options = {**self._options, "producer": _producer_for(self), "retry": False}
             if sharing_of(self.task) is None:
                 result = self.go_on(self.task.apply_async, None, *self._arguments, **options)
             else:
@@ -187,7 +183,7 @@ class Attempt:
         except Exception as error:
             failure = error
             if self._refusal is None:
-                publisher.forget(self.task.app)
+                _forget_producer(self.task.app)
         with self._changed:
             if not self._done:
                 self._done, self.result, self.error = True, result, failure
@@ -249,61 +245,29 @@ class _Producer(Producer):
         self.revive(connection.default_channel)  # type: ignore[no-untyped-call]
 
 
-class Publisher:
-    """A thread, with a connection to the broker of each app that it published for."""
+class _Kept(threading.local):
+    """Of each thread that publishes: its connection to the broker of each app."""
 
-    def __init__(self, idle: list[Publisher]) -> None:
-        self._idle = idle
-        self._work: queue.SimpleQueue[Callable[[Publisher], object]] = queue.SimpleQueue()
-        self._producers: WeakKeyDictionary[Celery, _Producer] = WeakKeyDictionary()
-        start_thread("jobtastic-publisher", self._run)
-
-    def take(self, work: Callable[[Publisher], object]) -> None:
-        """Call *work*, which never raises, in this thread."""
-        self._work.put(work)
-
-    def producer_for(self, attempt: Attempt) -> _Producer:
-        """What publishes *attempt*."""
-        app, deadline = attempt.task.app, attempt._deadline
-        producer = self._producers.get(app)
-        if producer is None or producer.deadline != deadline:
-            connection = impatient_connection(app, deadline)
-            producer = self._producers[app] = _Producer(connection, deadline)
-        producer.attempt = attempt
-        return producer
-
-    def forget(self, app: Celery) -> None:
-        """Close the connection to the broker of *app*."""
-        producer = self._producers.pop(app, None)
-        if producer is not None:
-            with suppress(Exception):
-                producer.connection.collect()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                work = self._work.get(timeout=IDLE)
-            except queue.Empty:
-                with suppress(ValueError):  # Somebody has just taken it.
-                    self._idle.remove(self)
-                    for app in list(self._producers):
-                        self.forget(app)
-                    return
-            else:
-                work(self)
-                del work
-                self._idle.append(self)
+    def __init__(self) -> None:
+        self.producers: WeakKeyDictionary[Celery, _Producer] = WeakKeyDictionary()
 
 
-# For each process, the threads that wait for work, the last used one last.
-_idle: dict[int, list[Publisher]] = {}
+_kept = _Kept()
 
 
-def in_thread(work: Callable[[Publisher], object]) -> None:
-    """Call *work*, which never raises, in a thread that nobody else needs now."""
-    idle = _idle.setdefault(os.getpid(), [])
-    try:
-        publisher = idle.pop()
-    except IndexError:
-        publisher = Publisher(idle)
-    publisher.take(work)
+def _producer_for(attempt: Attempt) -> _Producer:
+    """What publishes *attempt* in this thread."""
+    app, deadline = attempt.task.app, attempt.deadline
+    producer = _kept.producers.get(app)
+    if producer is None or producer.deadline != deadline:
+        producer = _kept.producers[app] = _Producer(impatient_connection(app, deadline), deadline)
+    producer.attempt = attempt
+    return producer
+
+
+def _forget_producer(app: Celery) -> None:
+    """Close this thread's connection to the broker of *app*."""
+    producer = _kept.producers.pop(app, None)
+    if producer is not None:
+        with suppress(Exception):
+            producer.connection.collect()

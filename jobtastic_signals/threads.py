@@ -1,17 +1,22 @@
-"""Starting threads of our own in processes that are not ours."""
+"""Threads of our own in processes that are not ours."""
 
 from __future__ import annotations
 
+import os
+import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
-__all__ = ["call_within", "start_thread"]
+__all__ = ["call_within", "in_thread", "start_thread"]
 
 T = TypeVar("T")
+
+#: Seconds after which a thread that nobody needs ends.
+IDLE = 60.0
 
 
 def start_thread(name: str, work: Callable[[], None]) -> threading.Thread:
@@ -27,8 +32,47 @@ def start_thread(name: str, work: Callable[[], None]) -> threading.Thread:
     return thread
 
 
+class _Kept:
+    """A thread that waits for the next work, for a while: what it has of its own is not made each time."""
+
+    def __init__(self, idle: list[_Kept]) -> None:
+        self._idle = idle
+        self._work: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        start_thread("jobtastic-call", self._run)
+
+    def take(self, work: Callable[[], object]) -> None:
+        self._work.put(work)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                work = self._work.get(timeout=IDLE)
+            except queue.Empty:
+                with suppress(ValueError):  # Somebody has just taken it.
+                    self._idle.remove(self)
+                    return
+            else:
+                work()
+                del work
+                self._idle.append(self)
+
+
+# For each process, the threads that wait for work, the last used one last.
+_idle: dict[int, list[_Kept]] = {}
+
+
+def in_thread(work: Callable[[], object]) -> None:
+    """Call *work*, which never raises, in a thread that nobody else needs now."""
+    idle = _idle.setdefault(os.getpid(), [])
+    try:
+        thread = idle.pop()
+    except IndexError:
+        thread = _Kept(idle)
+    thread.take(work)
+
+
 def call_within(seconds: float, function: Callable[[], T]) -> T:
-    """What *function* returns or raises, called in a thread of its own.
+    """What *function* returns or raises, called in another thread.
 
     :raises TimeoutError: if it takes longer than *seconds*; the thread goes on.
     """
@@ -40,7 +84,7 @@ def call_within(seconds: float, function: Callable[[], T]) -> T:
         except BaseException as error:
             future.set_exception(error)
 
-    start_thread("jobtastic-call", work)
+    in_thread(work)
     wait([future], seconds)
     if not future.done():
         raise TimeoutError(f"no answer within {seconds:g} s")

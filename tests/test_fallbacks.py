@@ -31,6 +31,7 @@ from jobtastic_signals import (
     events,
     publishing,
     task_status,
+    threads,
     update_progress,
 )
 from jobtastic_signals.registry import installation_on
@@ -658,7 +659,7 @@ def test_an_abandoned_attempt_publishes_nothing_when_the_broker_comes_back(new_a
         installation_on(app).broker.retry()
         timed(delay_or_fail, shared, 1)
     with redis_server(tmp_path, port=address.port):
-        idle = publishing._idle[os.getpid()]
+        idle = threads._idle[os.getpid()]
         wait_until(lambda: len(idle) >= 2, what="the threads being free again")
         assert published(app) == []
     assert threading.active_count() <= before + 3
@@ -739,7 +740,7 @@ def test_a_soft_time_limit_that_strikes_meanwhile_is_the_tasks_and_nothing_is_pu
         with pytest.raises(SoftTimeLimitExceeded):
             delay_or_fail(bare, 1)
     with redis_server(tmp_path, port=address.port):
-        wait_until(lambda: publishing._idle[os.getpid()], what="the thread being free again")
+        wait_until(lambda: threads._idle[os.getpid()], what="the thread being free again")
         assert published(app) == []
     close(app)
 
@@ -759,8 +760,8 @@ def test_a_forked_child_has_threads_and_connections_of_its_own(new_app, redis_ur
 
 
 def test_threads_that_nobody_needs_end(new_app, monkeypatch):
-    monkeypatch.setattr(publishing, "IDLE", 0.05)
-    monkeypatch.setattr(publishing, "_idle", {})
+    monkeypatch.setattr(threads, "IDLE", 0.05)
+    monkeypatch.setattr(threads, "_idle", {})
     app = new_app()
     _, bare, _ = tasks_on(app)
     for n in range(20):
@@ -768,8 +769,8 @@ def test_threads_that_nobody_needs_end(new_app, monkeypatch):
         time.sleep(0.05 if n % 4 == 0 else 0)  # Some of them just as the thread ends.
     wait_until(
         lambda: (
-            not any(each.name == "jobtastic-publisher" for each in threading.enumerate())
-            or not publishing._idle[os.getpid()]
+            not any(each.name == "jobtastic-call" for each in threading.enumerate())
+            or not threads._idle[os.getpid()]
         ),
         what="the end of the threads",
     )
