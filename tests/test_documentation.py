@@ -94,14 +94,24 @@ def test_the_tests_that_the_readme_shows_pass(tmp_path: Path):
     assert "1 passed" in done.stdout, done.stdout
 
 
-def test_the_page_on_testing_shows_what_pytest_says(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("shown", "tests", "outcome"),
+    [
+        (0, ["test_proj.py"], "1 failed, 3 passed"),
+        (1, ["test_logged.py", "-k", "release"], r"1 failed, \d+ passed"),
+    ],
+    ids=["keys", "stores"],
+)
+def test_the_page_on_testing_shows_what_pytest_says(
+    tmp_path: Path, shown: int, tests: list[str], outcome: str
+):
     page = ROOT / "docs" / "testing.md"
     write_files(page, tmp_path)
-    done = in_folder(tmp_path, "-m", "pytest", "-p", "no:cacheprovider", "-rN", "test_proj.py")
-    assert re.search(r"1 failed, 3 passed", done.stdout), done.stdout
-    shown = re.search(r"```text\n(.*?)```", page.read_text(), re.DOTALL)[1]
+    done = in_folder(tmp_path, "-m", "pytest", "-p", "no:cacheprovider", "-rN", *tests)
+    assert re.search(outcome, done.stdout), done.stdout
+    says = re.findall(r"```text\n(.*?)```", page.read_text(), re.DOTALL)[shown]
     errors = [line.removeprefix("E       ") for line in done.stdout.splitlines() if line.startswith("E  ")]
-    assert errors == shown.splitlines()
+    assert errors == says.splitlines()
 
 
 SITES = {

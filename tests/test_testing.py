@@ -369,3 +369,15 @@ def test_the_package_itself_needs_none_of_it():
     code = "import sys, jobtastic_signals; print({'hypothesis', 'pytest'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "set()\n"
+
+
+# What a store is held to; tests/stores does so, and the page on testing shows one that fails.
+
+
+def test_a_suite_without_a_store_says_what_it_needs(tmp_path):
+    (tmp_path / "test_mine.py").write_text(
+        "from jobtastic_signals.testing import StoreConformance\n\nclass TestMine(StoreConformance): ...\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    done = subprocess.run([*command, "-k", "new_key", str(tmp_path)], capture_output=True, text=True)
+    assert "TestMine needs a fixture make_store: a function that is given a clock" in done.stdout

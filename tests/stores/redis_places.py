@@ -2,17 +2,11 @@
 
 import contextlib
 
-import pytest
-from hypothesis import settings
-from hypothesis.stateful import run_state_machine_as_test
 from redis.connection import Connection
 
 from jobtastic_signals.stores import open_store
 
-from .conformance import StoreConformance
-from .test_state_machine import StoreMachine
-
-__all__ = ["OPERATIONS", "RedisConformance", "agrees_with_a_dict", "counted_exchanges", "makes_stores"]
+__all__ = ["OPERATIONS", "counted_exchanges", "makes_stores"]
 
 OPERATIONS = {
     "identity": lambda store: store.identity,
@@ -53,22 +47,3 @@ def counted_exchanges(monkeypatch):
 
     monkeypatch.setattr(Connection, "send_packed_command", count)
     return counted
-
-
-class RedisConformance(StoreConformance):
-    @pytest.fixture
-    def store(self, make_store, clock):
-        return make_store(clock)
-
-
-def agrees_with_a_dict(make_store, *, examples, steps=30):
-    class Machine(StoreMachine):
-        def make_store(self):
-            return make_store(self.clock)
-
-        def teardown(self):
-            self.store.close()
-
-    run_state_machine_as_test(
-        Machine, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None)
-    )

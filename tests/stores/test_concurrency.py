@@ -1,24 +1,20 @@
-"""Each operation is atomic: shown with threads and processes that really run at once."""
+"""What is the disk store's own of atomicity: many objects on one folder, from its creation on, and forks."""
 
 import multiprocessing
-import os
+import multiprocessing.dummy
 import threading
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
 from jobtastic_signals import StoreError
 from jobtastic_signals.stores import open_store
 from jobtastic_signals.stores.memory import MemoryStore
+from jobtastic_signals.testing import Clock
+from jobtastic_signals.testing.conformance.atomicity import forks
+from jobtastic_signals.testing.conformance.races import contend
 
-from .clock import Clock
-from .races import check, contend
-
-CROWD = 8
 TIMEOUT = 60
-
-# Python 3.12 and later warn of any fork beside a thread; a store's promise is about forks.
-forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
 
 @pytest.fixture
@@ -26,75 +22,18 @@ def url(tmp_path):
     return f"disk://{tmp_path}/store"
 
 
-def threads_contend(stores, rounds):
-    barrier = threading.Barrier(CROWD, timeout=TIMEOUT)
-
-    def contender(number):
-        try:
-            return contend(stores[number], number, barrier, rounds)
-        finally:
-            stores[number].close()  # This thread's files.
-
-    with ThreadPoolExecutor(CROWD) as pool:
-        return list(pool.map(contender, range(CROWD)))
-
-
-def test_threads_that_share_a_memory_store_are_atomic():
-    check(threads_contend([MemoryStore()] * CROWD, rounds=100))
-
-
-def test_threads_that_share_a_disk_store_are_atomic(url):
-    check(threads_contend([open_store(url)] * CROWD, rounds=20))
-
-
-def test_threads_that_use_a_disk_store_first_at_the_same_time_are_atomic(url):
+def test_threads_that_use_a_store_first_at_the_same_time_are_atomic(url):
     for number in range(15):
-        check(threads_contend([open_store(f"{url}-{number}", timeout=30)] * CROWD, rounds=1))
+        store = open_store(f"{url}-{number}", timeout=30)
+        contend(multiprocessing.dummy, lambda store=store: store, rounds=1)
 
 
-def test_threads_with_a_disk_store_each_are_atomic_from_its_creation_on(url):
-    check(threads_contend([open_store(url) for _ in range(CROWD)], rounds=20))
-
-
-_in_child = {}
-
-
-def _begin(store, barrier):
-    _in_child.update(store=open_store(store) if isinstance(store, str) else store, barrier=barrier)
-
-
-def _contend(number, rounds):
-    try:
-        return os.getpid(), contend(_in_child["store"], number, _in_child["barrier"], rounds)
-    finally:
-        _in_child["store"].close()
+def test_threads_with_a_store_each_are_atomic_from_its_creation_on(url):
+    contend(multiprocessing.dummy, partial(open_store, url), rounds=20)
 
 
 def test_processes_that_share_a_folder_are_atomic_from_its_creation_on(url):
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(CROWD, timeout=TIMEOUT)
-    with ProcessPoolExecutor(CROWD, context, _begin, (url, barrier)) as pool:
-        pids, seen = zip(*pool.map(_contend, range(CROWD), [20] * CROWD), strict=True)
-    assert len(set(pids)) == CROWD
-    check(seen)
-
-
-@forks
-def test_a_store_in_use_goes_on_in_forked_children_and_in_their_parent(url):
-    context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(CROWD, timeout=TIMEOUT)
-    store = open_store(url)
-    store.admit("before", "parent", 600)
-    store.settle("settled before", "parent", b"42", None)
-    with ProcessPoolExecutor(CROWD - 1, context, _begin, (store, barrier)) as pool:
-        children = pool.map(_contend, range(1, CROWD), [20] * CROWD)
-        own = contend(store, 0, barrier, 20)
-        pids, seen = zip(*children, strict=True)
-    assert len({os.getpid(), *pids}) == CROWD
-    check([own, *seen])
-    assert store.lookup("before").owner == "parent"
-    assert store.lookup("settled before").payload == b"42"
-    store.close()
+    contend(multiprocessing.get_context("spawn"), partial(open_store, url), rounds=20)
 
 
 class Pausing(Clock):

@@ -1,15 +1,24 @@
+"""The stores are held to the contract."""
+
 import pytest
 
-from .conformance import StoreConformance
+from jobtastic_signals.stores.disk import DiskStore
+from jobtastic_signals.stores.memory import MemoryStore
+from jobtastic_signals.testing import StoreConformance
 
 
 class TestMemoryStore(StoreConformance):
+    shared_by_processes = False
+    examples, rounds = 150, 50
+
     @pytest.fixture
-    def store(self, memory_store):
-        return memory_store
+    def make_store(self):
+        return lambda clock: MemoryStore(clock=clock)
 
 
 class TestDiskStore(StoreConformance):
+    rounds = 20
+
     @pytest.fixture
-    def store(self, disk_store):
-        return disk_store
+    def make_store(self, tmp_path_factory):
+        return lambda clock: DiskStore(f"disk://{tmp_path_factory.mktemp('store')}", clock=clock)

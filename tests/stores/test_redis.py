@@ -1,10 +1,9 @@
 """The store on one Redis: the contract, by TCP, by TLS and by a socket, and what is Redis' own."""
 
 import multiprocessing
-import os
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -15,19 +14,18 @@ from jobtastic_signals import Claim, Result
 from jobtastic_signals.stores import _STORES, open_store
 from jobtastic_signals.stores.decisions import LAPSED_CLAIMS
 from jobtastic_signals.stores.redis import RedisStore
+from jobtastic_signals.testing import Clock, StoreConformance
+from jobtastic_signals.testing.conformance.atomicity import forks
 from tests.workers.servers import free_port, wait_until
 
-from .clock import Clock
-from .races import check, contend
 from .redis_places import (
     OPERATIONS,
-    RedisConformance,
-    agrees_with_a_dict,
     counted_exchanges,
     makes_stores,
 )
 from .servers import redis_server, tls_options
-from .test_concurrency import CROWD, TIMEOUT, _begin, _contend, forks, threads_contend
+
+CROWD, TIMEOUT = 8, 60
 
 every_operation = pytest.mark.parametrize("use", OPERATIONS.values(), ids=OPERATIONS)
 
@@ -70,32 +68,26 @@ def store(make_store):
 # The contract
 
 
-class TestRedisStore(RedisConformance):
-    pass
+class TestRedisStore(StoreConformance):
+    examples = 40
 
 
-class TestRedisStoreByTls(RedisConformance):
+class TestRedisStoreByTls(StoreConformance):
+    examples, rounds = 5, 3
+
     @pytest.fixture
     def make_store(self, ways):
         with makes_stores(ways["server"], ways["rediss"]) as make_store:
             yield make_store
 
 
-class TestRedisStoreByASocket(RedisConformance):
+class TestRedisStoreByASocket(StoreConformance):
+    examples, rounds = 5, 3
+
     @pytest.fixture
     def make_store(self, ways):
         with makes_stores(ways["server"], ways["unix"]) as make_store:
             yield make_store
-
-
-def test_a_redis_store_agrees_with_a_dict(make_store):
-    agrees_with_a_dict(make_store, examples=40)
-
-
-@pytest.mark.parametrize("way", ["rediss", "unix"])
-def test_a_redis_store_agrees_with_a_dict_by_other_ways(ways, way):
-    with makes_stores(ways["server"], ways[way]) as make_store:
-        agrees_with_a_dict(make_store, examples=5)
 
 
 DATABASES = {"redis": 0, "valkey": 1, "rediss": 2, "valkeys": 3, "unix": 4, "redis+socket": 5}
@@ -333,25 +325,7 @@ def test_a_restart_is_none_for_many_threads_either(tmp_path):
             server.start()
 
 
-# Threads, processes and forks
-
-
-def test_threads_that_share_a_redis_store_are_atomic(store):
-    check(threads_contend([store] * CROWD, rounds=20))
-
-
-@forks
-def test_a_redis_store_in_use_goes_on_in_forked_children_and_in_their_parent(store):
-    context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(CROWD, timeout=TIMEOUT)
-    store.admit("before", "parent", 600)
-    with ProcessPoolExecutor(CROWD - 1, context, _begin, (store, barrier)) as pool:
-        children = pool.map(_contend, range(1, CROWD), [20] * CROWD)
-        own = contend(store, 0, barrier, 20)
-        pids, seen = zip(*children, strict=True)
-    assert len({os.getpid(), *pids}) == CROWD
-    check([own, *seen])
-    assert store.lookup("before").owner == "parent"
+# Forks
 
 
 @forks

@@ -8,18 +8,15 @@ import redis
 from redis.crc import key_slot
 
 from jobtastic_signals.stores import open_store
+from jobtastic_signals.testing import StoreConformance
 from tests.workers.servers import wait_until
 
-from .races import check
 from .redis_places import (
     OPERATIONS,
-    RedisConformance,
-    agrees_with_a_dict,
     counted_exchanges,
     makes_stores,
 )
 from .servers import CLUSTER_SLOTS, cluster, redis_server
-from .test_concurrency import CROWD, threads_contend
 
 KEYS = [f"key-{number}" for number in range(30)]
 
@@ -49,16 +46,8 @@ def home_of(key, nodes):
     return nodes.nodes[slot_of(key) * len(nodes.nodes) // CLUSTER_SLOTS]
 
 
-class TestRedisStoreOnACluster(RedisConformance):
-    pass
-
-
-def test_a_redis_store_on_a_cluster_agrees_with_a_dict(make_store):
-    agrees_with_a_dict(make_store, examples=5)
-
-
-def test_threads_that_share_a_cluster_are_atomic(store):
-    check(threads_contend([store] * CROWD, rounds=5))
+class TestRedisStoreOnACluster(StoreConformance):
+    examples, rounds = 5, 5
 
 
 def test_keys_are_spread_over_all_nodes_and_found_on_each(store, nodes):

@@ -9,9 +9,10 @@ import pytest
 import redis
 
 from jobtastic_signals.stores import open_store
+from jobtastic_signals.testing import StoreConformance
 from tests.workers.servers import wait_until
 
-from .redis_places import RedisConformance, agrees_with_a_dict, makes_stores
+from .redis_places import makes_stores
 from .servers import sentinels
 
 
@@ -27,12 +28,8 @@ def make_store(watched):
         yield make_store
 
 
-class TestRedisStoreWithSentinels(RedisConformance):
-    pass
-
-
-def test_a_redis_store_with_sentinels_agrees_with_a_dict(make_store):
-    agrees_with_a_dict(make_store, examples=5)
+class TestRedisStoreWithSentinels(StoreConformance):
+    examples, rounds = 5, 5
 
 
 # What the sentinels are asked

@@ -8,9 +8,9 @@ import uuid
 
 import pytest
 
+from jobtastic_signals.testing import Clock
 from jobtastic_signals.web.events import Feed
 
-from ..stores.clock import Clock
 from ..workers.servers import redis_server, wait_until
 from .servers import SERVERS
 

@@ -1,7 +1,7 @@
-"""For the tests of those who use us: checks of cache keys by properties, and a store of a test's own.
+"""Checks of cache keys by properties.
 
-Property-based tests look for a counterexample among many generated calls, and show the simplest that they
-find (see Hypothesis). Needs ``pip install 'jobtastic-signals[testing]'``.
+They look for a counterexample among many generated calls, and show the simplest that they find (see
+Hypothesis).
 """
 
 from __future__ import annotations
@@ -9,40 +9,22 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Callable, Mapping
 from keyword import iskeyword
 from typing import Any
 
-from celery import Celery, Signature, Task
+import hypothesis
+from celery import Signature, Task
+from hypothesis import strategies as st
 from kombu import serialization
 
-try:
-    import hypothesis
-    import pytest
-    from hypothesis import strategies as st
-except ImportError as error:
-    raise ImportError(
-        "jobtastic_signals.testing needs Hypothesis and pytest: pip install 'jobtastic-signals[testing]'"
-    ) from error
+from ..canonical import encode
+from ..delivery import models_dumped, serializer_of
+from ..explanation import arguments_of, explain, explain_difference
+from ..keys import Argument
+from ..registry import required_sharing_of
 
-from .canonical import encode
-from .delivery import models_dumped, serializer_of
-from .explanation import arguments_of, explain, explain_difference
-from .keys import Argument
-from .plugin import Jobtastic
-from .registry import installation_on, required_sharing_of, switched_off
-from .stores import open_store
-from .stores.guard import GuardedStore
-
-__all__ = [
-    "assert_key_survives_serializer",
-    "assert_keys_distinguish",
-    "calls",
-    "isolated_store",
-    "jobtastic_in_memory",
-]
+__all__ = ["assert_key_survives_serializer", "assert_keys_distinguish", "calls"]
 
 
 def calls(task: Task, /, **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Signature]:
@@ -140,51 +122,6 @@ def assert_key_survives_serializer(
             )
 
     _search(check, calls(task) if strategy is None else strategy, settings)
-
-
-@contextmanager
-def isolated_store(app: Celery) -> Iterator[None]:
-    """While it lasts, *app* shares through a store in memory that is its own, and empty at first.
-
-    The plugin is switched on for that time where it is off.
-
-    >>> app = Celery("proj", broker="memory://", backend="cache+memory://")
-    >>> @app.task(name="double", cache_duration=60)
-    ... def double(n):
-    ...     print("it runs")
-    ...     return 2 * n
-    >>> with isolated_store(app):
-    ...     double.apply((21,)).get(), double.apply((21,)).get()
-    it runs
-    (42, 42)
-    """
-    jobtastic = Jobtastic()
-    was_on = installation_on(app) is not None
-    jobtastic.init_app(app)
-    installation = installation_on(app)
-    assert installation is not None
-    url = "memory://"
-    others = installation.use_store(GuardedStore(partial(open_store, url), url))
-    try:
-        yield
-    finally:
-        own = installation.use_store(others)
-        if own is not None:
-            own.close()
-        if not was_on:
-            jobtastic.uninstall(app)
-            # Where the configuration names the plugin, the next task that binds switches it on.
-            switched_off.discard(app)
-
-
-@pytest.fixture
-def jobtastic_in_memory() -> Iterator[Callable[[Celery], None]]:
-    """A function that gives an app an :func:`isolated_store` until the test ends.
-
-    Name this module in your ``conftest.py``: ``pytest_plugins = ["jobtastic_signals.testing"]``.
-    """
-    with ExitStack() as stack:
-        yield lambda app: stack.enter_context(isolated_store(app))
 
 
 class _CounterexampleError(AssertionError):

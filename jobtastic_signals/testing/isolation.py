@@ -1,0 +1,62 @@
+"""A store in memory that belongs to one test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+import pytest
+from celery import Celery
+
+from ..plugin import Jobtastic
+from ..registry import installation_on, switched_off
+from ..stores import open_store
+from ..stores.guard import GuardedStore
+
+__all__ = ["isolated_store", "jobtastic_in_memory"]
+
+
+@contextmanager
+def isolated_store(app: Celery) -> Iterator[None]:
+    """While it lasts, *app* shares through a store in memory that is its own, and empty at first.
+
+    The plugin is switched on for that time where it is off.
+
+    >>> app = Celery("proj", broker="memory://", backend="cache+memory://")
+    >>> @app.task(name="double", cache_duration=60)
+    ... def double(n):
+    ...     print("it runs")
+    ...     return 2 * n
+    >>> with isolated_store(app):
+    ...     double.apply((21,)).get(), double.apply((21,)).get()
+    it runs
+    (42, 42)
+    """
+    jobtastic = Jobtastic()
+    was_on = installation_on(app) is not None
+    jobtastic.init_app(app)
+    installation = installation_on(app)
+    assert installation is not None
+    url = "memory://"
+    others = installation.use_store(GuardedStore(partial(open_store, url), url))
+    try:
+        yield
+    finally:
+        own = installation.use_store(others)
+        if own is not None:
+            own.close()
+        if not was_on:
+            jobtastic.uninstall(app)
+            # Where the configuration names the plugin, the next task that binds switches it on.
+            switched_off.discard(app)
+
+
+@pytest.fixture
+def jobtastic_in_memory() -> Iterator[Callable[[Celery], None]]:
+    """A function that gives an app an :func:`isolated_store` until the test ends.
+
+    Name this package in your ``conftest.py``: ``pytest_plugins = ["jobtastic_signals.testing"]``.
+    """
+    with ExitStack() as stack:
+        yield lambda app: stack.enter_context(isolated_store(app))
