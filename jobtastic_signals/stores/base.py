@@ -81,7 +81,8 @@ class Store(abc.ABC):
     def ask(self, key: str, owner: str, lease: float) -> Result | Claim:
         """What a new caller would find, or else *owner*'s claim: as :meth:`admit` for one that does not wait.
 
-        To look first is cheaper where that needs neither a lock nor a round trip.
+        *owner* is an id that nobody has used before. To look first is cheaper where that needs neither a lock
+        nor a round trip.
         """
         return self.lookup(key) or self.admit(key, owner, lease, waits=False)
 

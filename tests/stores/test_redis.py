@@ -71,6 +71,10 @@ def store(make_store):
 class TestRedisStore(StoreConformance):
     examples = 40
 
+    @pytest.fixture
+    def make_store(self, make_store):
+        return make_store
+
 
 class TestRedisStoreByTls(StoreConformance):
     examples, rounds = 5, 3

@@ -49,6 +49,10 @@ def home_of(key, nodes):
 class TestRedisStoreOnACluster(StoreConformance):
     examples, rounds = 5, 5
 
+    @pytest.fixture
+    def make_store(self, make_store):
+        return make_store
+
 
 def test_keys_are_spread_over_all_nodes_and_found_on_each(store, nodes):
     for key in KEYS:

@@ -31,6 +31,10 @@ def make_store(watched):
 class TestRedisStoreWithSentinels(StoreConformance):
     examples, rounds = 5, 5
 
+    @pytest.fixture
+    def make_store(self, make_store):
+        return make_store
+
 
 # What the sentinels are asked
 

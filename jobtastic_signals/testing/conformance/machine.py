@@ -131,6 +131,7 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.model, self.store = Model(self.clock), self.new_store()
+        self.asked = 0
 
     def new_store(self) -> Store:
         raise NotImplementedError
@@ -149,8 +150,10 @@ class StoreMachine(RuleBasedStateMachine):
     def admit(self, key: str, owner: str, lease: float) -> None:
         assert self.store.admit(key, owner, lease) == self.model.admit(key, owner, lease, None, None)
 
-    @rule(key=KEYS, owner=CALLERS, lease=SECONDS)
-    def ask(self, key: str, owner: str, lease: float) -> None:
+    @rule(key=KEYS, lease=SECONDS)
+    def ask(self, key: str, lease: float) -> None:
+        self.asked += 1
+        owner = f"caller {self.asked}"
         assert self.store.ask(key, owner, lease) == self.model.ask(key, owner, lease)
 
     @rule(
