@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import SettingError
-from .redaction import without_passwords
 from .registry import installation_on
 
 __all__ = ["COMMAND", "add_command", "how_it_shares"]
@@ -30,11 +29,12 @@ def how_it_shares(state: Any, **_: Any) -> dict[str, Any]:
     if installation is None:
         return {"plugin": False}
     try:
-        settings = installation.settings
+        settings, store = installation.settings, installation.store
+        identity = store.identity  # Remembered for a while, also when the store is gone.
         return {
             "plugin": True,
-            "url": without_passwords(settings.store),
-            "identity": installation.store.identity,
+            "url": store.url,
+            "identity": None if store.is_down else identity,
             "namespace": settings.namespace,
             "tasks": [name for name, task in state.app.tasks.items() if installation.knows(type(task))],
         }

@@ -31,6 +31,7 @@ from jobtastic_signals.stores.memory import MemoryStore
 
 from . import unit_apps
 from .commands import COMMAND, WITHOUT_RICH, environment, run, started, without_codes
+from .unit_apps import store_of
 
 new_app = unit_apps.new_app
 
@@ -406,7 +407,7 @@ class Stuck(MemoryStore):
 @pytest.mark.parametrize(
     ("store", "reason"),
     [
-        (Forgetful(), "StoreError: what was put there is not what was found there"),
+        (Forgetful(), "what was put there is not what was found there"),
         (Broken(), "ConnectionError: gone away"),
         (Stuck(), "TimeoutError: no answer within 0.2 s"),
     ],
@@ -416,7 +417,7 @@ def test_a_store_that_does_not_work_is_told_with_the_reason_in_time(new_app, mon
     monkeypatch.setattr(store_check, "DEADLINE", 0.2)
     monkeypatch.setattr(store_check, "open_store", lambda url, **options: store)
     (told,) = checked(new_app()).about("store")
-    assert told == f"memory:// does not work, so tasks run and share nothing: {reason}"
+    assert told == f"memory:// does not work, so nothing is shared: {reason}"
     assert (store._claims, store._results) == ({}, {})
 
 
@@ -517,6 +518,14 @@ def test_a_worker_whose_store_fails_tells_that(new_app, tmp_path):
     (tmp_path / "file").touch()
     told = how_it_shares(SimpleNamespace(app=new_app(jobtastic_store=f"disk://{tmp_path}/file")))
     assert (told["plugin"], told["identity"]) == (True, None)
+
+
+def test_a_worker_whose_store_failed_lately_tells_that(app, folder):
+    assert how_it_shares(SimpleNamespace(app=app))["identity"] is not None
+    store = store_of(app)
+    store._store.lookup = Broken().lookup
+    store.lookup("key")
+    assert how_it_shares(SimpleNamespace(app=app))["identity"] is None
 
 
 class BuslessTransport(memory_transport.Transport):

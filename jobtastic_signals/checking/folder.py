@@ -47,7 +47,7 @@ def check_folder(folder: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free
     yield ok("store", f"the folder is {_about(folder)}, with {_size(free)} free")
     if free < LITTLE_ROOM:
-        yield note("store", "there is little room: once the disk is full, tasks run and share nothing")
+        yield note("store", "there is little room: once the disk is full, nothing is shared")
     mode = folder.stat().st_mode
     if mode & stat.S_IWOTH:
         yield mend(

@@ -46,7 +46,7 @@ def check_settings(app: Celery, settings: Settings) -> Iterator[Finding]:
         yield mend(
             "settings",
             "jobtastic_store is memory://: each process has its own, so callers and workers share nothing",
-            "On one host use disk://, on several a store on a server",
+            "On one host use disk://, on several redis:// or another store on a server",
         )
 
 

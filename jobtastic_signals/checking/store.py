@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from functools import partial
 
-from ..errors import SettingError, StoreError
+from ..errors import JobtasticError, StoreError
 from ..redaction import without_passwords
 from ..settings import Settings
 from ..stores import Claim, Result, Store, open_store
@@ -48,8 +48,8 @@ class StoreHere:
             with closing(open_store(self._settings.store, **self._settings.store_options)) as store:
                 yield from self._try_out(store)
         except Exception as error:
-            reason = str(error) if isinstance(error, SettingError) else f"{type(error).__name__}: {error}"
-            yield mend("store", f"{self.url} does not work, so tasks run and share nothing: {reason}")
+            reason = str(error) if isinstance(error, JobtasticError) else f"{type(error).__name__}: {error}"
+            yield mend("store", f"{self.url} does not work, so nothing is shared: {reason}")
 
     def _try_out(self, store: Store) -> Iterator[Finding]:
         unusable = why_unusable(store.folder) if isinstance(store, DiskStore) else None

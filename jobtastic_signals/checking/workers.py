@@ -77,9 +77,7 @@ def check_worker(
         return note("worker", f"{name} runs no task that shares here: it is another project's")
     url, identity = answer["url"], answer["identity"]
     if identity is None:
-        return mend(
-            "worker", f"{name} gets no answer of its store {url}, so it runs tasks and shares nothing"
-        )
+        return mend("worker", f"{name} gets no answer of its store {url}, so it shares nothing")
     if here is None or here.identity is None:
         return note("worker", f"{name} has the store {url} ({identity})")
     if identity != here.identity:

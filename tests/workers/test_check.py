@@ -156,6 +156,18 @@ def test_a_worker_whose_configuration_switches_the_plugin_on_can_be_asked(broker
     assert (status, errors) == (0, "")
 
 
+def test_a_worker_with_the_same_redis_for_a_store_shares_it_whatever_it_calls_it(broker, tmp_path):
+    made = {"conf": {"broker_url": f"{broker}/5", "jobtastic_store": f"{broker}/6"}, "journal": ""}
+    aliased = changed(made, jobtastic_store=f"{broker}/6".replace("127.0.0.1", "localhost"))
+    other = changed(made, jobtastic_store=f"{broker}/7")
+    with ExitStack() as stack:
+        ready(start(stack, tmp_path, "w", made))
+        told = [about("worker", check(tmp_path, each, "--timeout", PATIENCE)[1]) for each in (aliased, other)]
+    (same,), (another,) = told
+    assert same == f"ok    w@host shares this store, as {broker}/6"
+    assert another.startswith(f"mend  w@host has another store, {broker}/6 (redis:")
+
+
 def test_no_worker_is_no_error(broker, tmp_path):
     conf = {"broker_url": f"{broker}/4", "jobtastic_store": used_store(tmp_path / "store")}
     status, lines = check(tmp_path, {"conf": conf, "journal": ""}, "--timeout", "0.1")
@@ -171,6 +183,22 @@ def test_one_broker_of_several_is_enough(broker, tmp_path):
         status, lines = check(tmp_path, {"conf": conf, "journal": ""}, "--timeout", "0.1")
     assert about("worker", lines)[0].startswith("note  none answered within 0.1 s")
     assert status == 0
+
+
+@pytest.mark.parametrize("kind", DEAD)
+def test_a_dead_store_is_told_in_time(tmp_path, kind):
+    with DEAD[kind]() as address:
+        conf = {"broker_url": "memory://", "jobtastic_store": f"redis://:s3cret@127.0.0.1:{address.port}/0"}
+        start = time.monotonic()
+        status, lines = check(tmp_path, {"conf": conf, "journal": ""}, "--timeout", "0.1")
+        took = time.monotonic() - start
+    (told,) = about("store", lines)
+    assert told.startswith(
+        f"mend  redis://**@127.0.0.1:{address.port}/0 does not work, so nothing is shared: "
+    )
+    assert (status, lines[-1]) == (1, "1 thing to mend.")
+    assert took < 20
+    assert "s3cret" not in "\n".join(lines)
 
 
 @pytest.mark.parametrize("scheme", ["redis", "amqp"])
