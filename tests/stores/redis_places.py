@@ -1,12 +1,18 @@
 """Fixtures and helpers for the tests of the Redis store, on whatever servers."""
 
 import contextlib
+import time
 
+import pytest
+import redis
 from redis.connection import Connection
 
 from jobtastic_signals.stores import open_store
 
-__all__ = ["OPERATIONS", "counted_exchanges", "makes_stores"]
+__all__ = ["OPERATIONS", "TIMEOUT", "counted_exchanges", "fails_in_time", "makes_stores"]
+
+#: Seconds for which stores wait by default.
+TIMEOUT = 0.25
 
 OPERATIONS = {
     "identity": lambda store: store.identity,
@@ -47,3 +53,19 @@ def counted_exchanges(monkeypatch):
 
     monkeypatch.setattr(Connection, "send_packed_command", count)
     return counted
+
+
+def fails_in_time(operation, *errors, timeout=TIMEOUT):
+    """Check that *operation* raises one of *errors*, and waits for one *timeout* at most.
+
+    The best of some times counts: on a busy machine anything can take longer once.
+    """
+    took = []
+    while len(took) < 5:
+        start = time.monotonic()
+        with pytest.raises(errors or redis.RedisError):
+            operation()
+        took.append(time.monotonic() - start)
+        if took[-1] < 1.7 * timeout:
+            return
+    pytest.fail(f"it took {took} s")
