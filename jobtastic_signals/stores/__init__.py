@@ -16,6 +16,8 @@ _REDIS = (".redis:RedisStore", "redis")
 #: The class for each scheme, and the extra that installs its driver.
 _STORES: dict[str, tuple[str, str | None]] = {
     "disk": (".disk:DiskStore", None),
+    "django": (".django:DjangoStore", "django"),
+    "memcached": (".memcached:MemcachedStore", "memcached"),
     "memory": (".memory:MemoryStore", None),
     "redis": _REDIS,
     "rediss": _REDIS,

@@ -109,6 +109,28 @@ def redis_server(
 
 
 @contextmanager
+def memcached(
+    folder: Path, *options: str, port: int | None = None, path: Path | None = None
+) -> Iterator[tuple[str, subprocess.Popen]]:
+    """A Memcached, at a free port unless told where; its URL, and its process."""
+    port = port or free_port()
+    place = ["-s", str(path)] if path else ["-l", "127.0.0.1", "-p", str(port), "-U", "0"]
+    user = ["-u", "root"] if os.geteuid() == 0 else []
+    with running([need("memcached"), *user, *place, *options], folder / "memcached.log") as process:
+        address = str(path) if path else ("127.0.0.1", port)
+        wait_until(lambda: accepts(address), what="Memcached accepting")
+        yield f"memcached://{path or f'127.0.0.1:{port}'}", process
+        process.kill()  # It has nothing to save, and would take a second for that.
+
+
+def accepts(address: tuple[str, int] | str) -> bool:
+    """Whether a server accepts connections at *address*, a host and a port or the path of a socket."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family) as connection:
+        return connection.connect_ex(address) == 0
+
+
+@contextmanager
 def rabbitmq_server(folder: Path, port: int | None = None) -> Iterator[str]:
     """A RabbitMQ node of its own, with its own port mapper; its URL."""
     port, mapper = port or free_port(), free_port()
