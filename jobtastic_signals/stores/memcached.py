@@ -38,6 +38,9 @@ _IDENTITY = "jobtastic-identity"
 #: What counts as seconds from now for Memcached; beyond that it is a Unix time, which ends in 2038.
 _RELATIVE, _ABSOLUTE = 30 * 86400, 2**31 - 1
 
+#: Seconds by which pieces are written before their entry at most: they must not end first.
+_EARLIER = 60.0
+
 #: Keys whose entries are read at once.
 _BATCH = 50
 
@@ -120,7 +123,7 @@ class MemcachedStore(EntryStore):
         return [found[name] for name in names] if len(found) == len(names) else None
 
     def _write_pieces(self, pieces: Pieces, contents: list[bytes], seconds: float | None) -> None:
-        expire = _expire(None if seconds is None else seconds + self._timeout)
+        expire = _expire(None if seconds is None else seconds + _EARLIER)
         with self._server_of(pieces.name).client() as client:
             for name, content in zip(pieces.names, contents, strict=True):
                 client.set(_PIECES + name, content, expire=expire)
@@ -189,16 +192,14 @@ def _expire(seconds: float | None) -> int:
 
 
 def _addresses(url: str) -> list[Address]:
-    parts = urlsplit(url)
-    if "@" in parts.netloc:
+    places = url.partition("://")[2]
+    if places.startswith("/"):
+        return [unquote(places)]
+    if "@" in places:
         raise SettingError("jobtastic_store=memcached://... takes no user and no password")
-    if not parts.netloc and parts.path.startswith("/"):
-        return [unquote(parts.path)]
     try:
-        if parts.path.strip("/"):
-            raise ValueError("a path after a host")
         # Twice the same server would list its entries twice.
-        return list(dict.fromkeys(_address(text) for text in parts.netloc.split(",")))
+        return list(dict.fromkeys(_address(text) for text in places.rstrip("/").split(",")))
     except ValueError as error:
         raise SettingError(
             f"jobtastic_store={told(url)} names no servers ({error}); write memcached://host:11211, "
@@ -208,6 +209,6 @@ def _addresses(url: str) -> list[Address]:
 
 def _address(text: str) -> Address:
     parts = urlsplit(f"//{text}")
-    if not parts.hostname:
-        raise ValueError("no host")
+    if not parts.hostname or parts.path:
+        raise ValueError("a host and a port are needed")
     return parts.hostname, parts.port or 11211
