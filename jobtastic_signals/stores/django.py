@@ -30,7 +30,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from django.conf import settings
 from django.core.cache import caches
 from django.core.cache.backends.db import BaseDatabaseCache
 from django.core.cache.backends.dummy import DummyCache
@@ -176,7 +175,7 @@ def _alias_of(url: str) -> str:
 def _backend_of(url: str, alias: str) -> type:
     setting = f"jobtastic_store={told(url)}"
     try:
-        known = settings.CACHES
+        known = caches.settings
     except ImproperlyConfigured as error:
         raise SettingError(f"{setting} needs Django's settings: {error}") from error
     if alias not in known:

@@ -4,11 +4,12 @@ import json
 
 import django
 from django.conf import settings
+from django.core.cache import caches
 from django.db.backends.signals import connection_created
 
 from jobtastic_signals.stores import open_store
 
-__all__ = ["BACKENDS", "JSONSerializer", "configuration", "configure", "open_configured"]
+__all__ = ["BACKENDS", "JSONSerializer", "configuration", "configure", "open_configured", "stored"]
 
 BACKENDS = "django.core.cache.backends"
 
@@ -64,3 +65,10 @@ def open_configured(conf, url, **options):
     if not settings.configured:
         configure(conf)
     return open_store(url, **options)
+
+
+def stored(alias="redis"):
+    """All in the cache's Redis that is ours: name and value."""
+    client = caches[alias]._cache.get_client()
+    names = [name.decode().split(":", 2)[2] for name in client.scan_iter("*jobtastic-*")]
+    return caches[alias].get_many(names)

@@ -18,11 +18,8 @@ from jobtastic_signals.testing import Clock, StoreConformance
 from jobtastic_signals.testing.conformance.atomicity import forks
 from tests.workers.servers import free_port, wait_until
 
-from .redis_places import (
-    OPERATIONS,
-    counted_exchanges,
-    makes_stores,
-)
+from .operations import OPERATIONS
+from .redis_places import counted_exchanges, makes_stores
 from .servers import redis_server, tls_options
 
 CROWD, TIMEOUT = 8, 60

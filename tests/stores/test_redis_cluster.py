@@ -11,12 +11,8 @@ from jobtastic_signals.stores import open_store
 from jobtastic_signals.testing import StoreConformance
 from tests.workers.servers import wait_until
 
-from .redis_places import (
-    OPERATIONS,
-    counted_exchanges,
-    fails_in_time,
-    makes_stores,
-)
+from .operations import OPERATIONS, fails_in_time
+from .redis_places import counted_exchanges, makes_stores
 from .servers import CLUSTER_SLOTS, cluster, redis_server
 
 KEYS = [f"key-{number}" for number in range(30)]

@@ -1,7 +1,5 @@
 """Redis servers that fail: each operation ends in time and with an error, and tasks go on without it."""
 
-import contextlib
-import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -14,35 +12,14 @@ from jobtastic_signals import breaker, stores
 from jobtastic_signals.stores import open_store
 from tests.workers.servers import free_port, wait_until
 
+from .operations import OPERATIONS, every_operation, fails_in_time
 from .project import Project
-from .redis_places import OPERATIONS, fails_in_time
 from .servers import redis_server
 from .test_failures import goes_on_without_sharing, recovers
-
-every_operation = pytest.mark.parametrize("use", OPERATIONS.values(), ids=OPERATIONS)
-
 
 # Servers that do not answer
 
 
-@pytest.fixture(scope="module")
-def deaf():
-    """Ports of loopback on which nobody listens, accepts, or says a word."""
-    with contextlib.ExitStack() as stack:
-        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=100))
-        for _ in range(4):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(full.getsockname())
-        yield {
-            "nobody listens": free_port(),
-            "nobody accepts": full.getsockname()[1],
-            "nobody answers": silent.getsockname()[1],
-        }
-
-
-@pytest.mark.parametrize("port", ["nobody listens", "nobody accepts", "nobody answers"])
 @pytest.mark.parametrize(
     "url",
     [
@@ -54,9 +31,9 @@ def deaf():
     ],
     ids=["redis", "rediss", "cluster", "four nodes", "sentinels"],
 )
-def test_a_server_that_cannot_be_reached_costs_one_timeout(deaf, port, url):
+def test_a_server_that_cannot_be_reached_costs_one_timeout(deaf, url):
     # For TLS each connection reads all certificates first, which takes a busy machine long.
-    with closing(open_store(url.format(f"127.0.0.1:{deaf[port]}"), timeout=0.5)) as store:
+    with closing(open_store(url.format(f"127.0.0.1:{deaf}"), timeout=0.5)) as store:
         fails_in_time(partial(store.lookup, "key"), timeout=0.5)
 
 

@@ -1,0 +1,49 @@
+"""What can be asked of any store, and how it is to fail where its server does."""
+
+import time
+from functools import partial
+
+import pytest
+import redis
+
+from jobtastic_signals import StoreError
+from jobtastic_signals.stores import open_store
+
+__all__ = ["LARGE", "OPERATIONS", "PATIENT", "TIMEOUT", "every_operation", "fails_in_time", "open_patient"]
+
+#: Seconds for which stores wait by default; and where a busy machine is to be no failure.
+TIMEOUT, PATIENT = 0.25, 30.0
+
+#: More than an item of Memcached, or a value in one of Django's caches, can hold.
+LARGE = bytes(range(256)) * 5000
+
+OPERATIONS = {
+    "identity": lambda store: store.identity,
+    "lookup": lambda store: store.lookup("key"),
+    "admit": lambda store: store.admit("key", "owner", 60),
+    "extend": lambda store: store.extend("key", "owner", 60),
+    "settle": lambda store: store.settle("key", "owner", b"42", 60),
+    "release": lambda store: store.release("key", "owner"),
+    "forget": lambda store: store.forget("key"),
+    "entries": lambda store: list(store.entries()),
+}
+
+every_operation = pytest.mark.parametrize("use", OPERATIONS.values(), ids=OPERATIONS)
+
+open_patient = partial(open_store, timeout=PATIENT)
+
+
+def fails_in_time(operation, *errors, timeout=TIMEOUT, why=None):
+    """Check that *operation* raises one of *errors*, and waits for one *timeout* at most.
+
+    The best of some times counts: on a busy machine anything can take longer once.
+    """
+    took = []
+    while len(took) < 5:
+        start = time.monotonic()
+        with pytest.raises(errors or (StoreError, redis.RedisError), match=why):
+            operation()
+        took.append(time.monotonic() - start)
+        if took[-1] < 1.7 * timeout:
+            return
+    pytest.fail(f"it took {took} s")
