@@ -7,7 +7,7 @@ else. The worker learns from the client through the *stamp*, a dict in the messa
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -53,16 +53,18 @@ class TaskPolicy:
         """Whether runs and results are shared at all; the options may be about something else."""
         return self["herd_avoidance_timeout"] is not None or bool(self["cache_duration"] >= 0)
 
-    def key_of(self, task: Task, args: Any, kwargs: Any, *, required: bool = False) -> str | None:
+    def key_of(
+        self, task: Task, args: Any, kwargs: Any, *, is_required: Callable[[], bool] = lambda: False
+    ) -> str | None:
         """The key of calling *task* with these arguments; ``None`` if they have none, so it goes unshared.
 
-        :raises UnkeyableError: if an argument has no canonical form, where a key is *required*; where it is
+        :raises UnkeyableError: if an argument has no canonical form, where a key *is_required*; where it is
             not, a warning tells it once for each argument of the task.
         """
         try:
             return self.keys.key(task, args, kwargs)
         except UnkeyableError as error:
-            if required:
+            if is_required():
                 raise
             if error.argument not in self._warned_of:
                 self._warned_of.add(error.argument)

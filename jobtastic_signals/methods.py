@@ -194,8 +194,12 @@ def _call_of(
     passed_already = outer is not None and outer.task is task and not outer.made
     if passed_already or not policy.shares:
         return None
-    required = installation.settings.key_required and not _is_of_a_canvas_in_a_worker(task, options)
-    key = policy.key_of(task, args, kwargs, required=required)
+    settings = installation.settings
+
+    def is_required() -> bool:
+        return settings.key_required and not _is_of_a_canvas_in_a_worker(task, options)
+
+    key = policy.key_of(task, args, kwargs, is_required=is_required)
     if key is None or task.app.conf.task_always_eager:
         return None
     ignore_result = options.get("ignore_result")
@@ -204,15 +208,19 @@ def _call_of(
 
 
 #: What Celery or a user gives a call that cannot be answered by another task's result.
-_TIES = ("task_id", "link", "link_error", "chain", "chord", "group_id", "retries")
+_TIES = {"task_id", "link", "link_error", "chain", "chord", "group_id", "retries"}
 
 
 def _is_dependent(task: Task, options: dict[str, Any]) -> bool:
-    if any(options.get(name) for name in _TIES) or backends.is_private(task):
+    if _has_ties(options) or backends.is_private(task):
         return True
     # Celery's default for one call can differ from the task's: then others wait for what this one does
     # not store, or the other way round.
     return options.get("ignore_result") not in (None, bool(task.ignore_result))
+
+
+def _has_ties(options: dict[str, Any]) -> bool:
+    return any(options[name] for name in _TIES & options.keys())
 
 
 def _is_of_a_canvas_in_a_worker(task: Task, options: dict[str, Any]) -> bool:
@@ -220,7 +228,7 @@ def _is_of_a_canvas_in_a_worker(task: Task, options: dict[str, Any]) -> bool:
 
     A run whose retry or callback raises is lost, or a failure though its body succeeded.
     """
-    in_run = task.app.current_worker_task is not None and any(options.get(name) for name in _TIES)
+    in_run = task.app.current_worker_task is not None and _has_ties(options)
     return in_run or options.get("parent_id") is not None
 
 

@@ -66,14 +66,18 @@ class RedisStore(Store):
         stale: str | None = None,
         waits: bool = True,
     ) -> Result | Claim:
-        asked = (
+        answer = self._decide(
+            ADMIT,
+            key,
             _bytes(owner),
             _number(lease),
             _optional(waited_for),
             _optional(stale),
             b"1" if waits else b"",
         )
-        entry = _entry(self._decide(ADMIT, key, *asked))
+        if isinstance(answer, bytes):
+            return Claim(owner, float(answer))
+        entry = _entry(answer)
         assert entry is not None
         return entry
 
@@ -97,7 +101,7 @@ class RedisStore(Store):
         for server in self._servers().primaries():
             names = _scanned(server, pattern)
             while batch := list(islice(names, _BATCH)):
-                answers = server.ask(*[LOOKUP.by_digest(name, self._time()) for name in batch])
+                answers = server.ask_all(*[LOOKUP.by_digest(name, self._time()) for name in batch])
                 for name, answer in zip(batch, answers, strict=True):
                     key = _text(name[len(_PREFIX) :])
                     # Its script may not be there yet, or the key have moved.
@@ -149,7 +153,7 @@ _GLOB = re.compile(rb"[*?\[\]\\^]")
 def _scanned(server: Server, pattern: bytes) -> Iterator[bytes]:
     cursor, seen = b"0", set[bytes]()
     while True:
-        [answer] = server.ask(pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", _SCANNED))
+        answer = server.ask(pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", _SCANNED))
         if isinstance(answer, ResponseError):
             raise answer
         cursor, names = answer

@@ -10,6 +10,7 @@ What a script writes first is what a full or read-only server refuses, so it is 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from .decisions import LAPSED_CLAIMS
 
@@ -18,7 +19,11 @@ __all__ = ["ADMIT", "EXTEND", "FORGET", "IDENTIFY", "LOOKUP", "RELEASE", "SETTLE
 
 def pack(*words: bytes) -> bytes:
     """A command as it is sent to Redis."""
-    return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
+    return b"*%d\r\n%b" % (len(words), _packed(words))
+
+
+def _packed(words: Iterable[bytes]) -> bytes:
+    return b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
 
 
 class Script:
@@ -26,11 +31,12 @@ class Script:
 
     def __init__(self, text: str) -> None:
         self._text = text.encode()
-        self._digest = hashlib.sha1(self._text, usedforsecurity=False).hexdigest().encode()
+        digest = hashlib.sha1(self._text, usedforsecurity=False).hexdigest().encode()
+        self._begin = _packed((b"EVALSHA", digest, b"1"))
 
     def by_digest(self, name: bytes, *words: bytes) -> bytes:
         """The command that runs it on the key *name*, if Redis knows it."""
-        return pack(b"EVALSHA", self._digest, b"1", name, *words)
+        return b"*%d\r\n%b%b" % (len(words) + 4, self._begin, _packed((name, *words)))
 
     def by_text(self, name: bytes, *words: bytes) -> bytes:
         """As :meth:`by_digest`, from where on Redis knows it."""
@@ -38,7 +44,7 @@ class Script:
 
 
 # The first argument is the time, or '' for the server's own.
-_BEGIN = f"""
+_READ = """
 local key, now = KEYS[1], tonumber(ARGV[1])
 if not now then
   local time = redis.call('TIME')
@@ -46,7 +52,9 @@ if not now then
 end
 local owner, expires, waited, result_owner, result_expires, result_kept = unpack(redis.call(
   'HMGET', key, 'owner', 'expires', 'waited', 'result_owner', 'result_expires', 'result_kept'))
+"""
 
+_TOOLS = f"""
 local function text(time)
   return string.format('%.17g', time)
 end
@@ -90,6 +98,8 @@ local function keep()
 end
 """
 
+_BEGIN = _READ + _TOOLS
+
 LOOKUP = Script(
     _BEGIN
     + """
@@ -101,11 +111,21 @@ return owner and lasts(expires) and claim() or nil
 )
 
 # The time, the owner, its lease, whom it waited for, who has ended (these two as '=' and the owner, or ''),
-# and '1' if it waits.
+# and '1' if it waits. Of most keys nothing is known: then the answer is the end of the new claim alone.
 ADMIT = Script(
-    _BEGIN
-    + """
+    _READ
+    + f"""
 local me, lease, waited_for, stale = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+if not owner and not result_owner then
+  local ends = string.format('%.17g', now + lease)
+  redis.call('HSET', key, 'owner', me, 'expires', ends)
+  local left = math.min(math.ceil((math.max(lease, 0) + {LAPSED_CLAIMS}) * 1000), 1e15)
+  redis.call('PEXPIRE', key, string.format('%.0f', left))
+  return ends
+end
+"""
+    + _TOOLS
+    + """
 if result_owner and lasts(waited_for == '=' .. result_owner and result_kept or result_expires) then
   return result()
 end

@@ -8,6 +8,7 @@ have locks, which a fork can leave locked for ever. And they make a command take
 from __future__ import annotations
 
 import os
+import select
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -34,12 +35,12 @@ _REDIRECTIONS = 5
 
 @dataclass(frozen=True)
 class Connector:
-    """Makes connections: the class of redis-py, and its arguments."""
+    """Makes connections: the class of redis-py's, and its arguments."""
 
     kind: Callable[..., AbstractConnection]
     options: dict[str, Any] = field(repr=False)  # With passwords.
 
-    def connect(self, address: Address | None = None, **changes: Any) -> AbstractConnection:
+    def connect(self, address: Address | None = None, **changes: Any) -> Line:
         where = {} if address is None else {"host": address[0], "port": address[1]}
         connection = self.kind(**{**self.options, **where, **changes})
         try:
@@ -47,49 +48,93 @@ class Connector:
         except BaseException:
             connection.disconnect()
             raise
-        return connection
+        return Line(connection)
+
+
+class Line:
+    """A connection of redis-py's, on which packed commands are answered. A refusal is an answer, too."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._connection = connection
+        self._waiting = None
+        if hasattr(select, "poll"):  # Not so on Windows.
+            self._waiting = select.poll()
+            self._waiting.register(connection._sock, select.POLLIN)  # type: ignore[arg-type]
+
+    def ask(self, command: bytes) -> Any:
+        self._connection.send_packed_command([command], check_health=False)
+        return self._answer()
+
+    def ask_all(self, *commands: bytes) -> list[Any]:
+        """The answers to commands that are sent together."""
+        self._connection.send_packed_command([b"".join(commands)], check_health=False)
+        return [self._answer() for _ in commands]
+
+    def is_stale(self) -> bool:
+        # One that the server closed, as by a restart, can be read: its end. So can one with TLS whose server
+        # sent a ticket for the next handshake. redis-py tells the two apart, but takes five times as long.
+        try:
+            return (self._waiting is None or bool(self._waiting.poll(0))) and self._connection.can_read()
+        except (RedisError, OSError):
+            return True
+
+    def close(self) -> None:
+        self._connection.disconnect()
+
+    def _answer(self) -> Any:
+        try:
+            return self._connection.read_response()
+        except ResponseError as error:
+            return error
 
 
 class Server:
-    """The connections of one process to one server.
+    """The lines of one process to one server.
 
     Each is used by one thread at a time, and kept afterwards. There is no lock, so that a child may be
-    forked at any time. Nothing is sent twice: where a connection breaks, nobody knows what was done.
+    forked at any time. Nothing is sent twice: where a line breaks, nobody knows what was done.
     """
 
-    def __init__(self, connect: Callable[[], AbstractConnection]) -> None:
+    def __init__(self, connect: Callable[[], Line]) -> None:
         self._connect = connect
-        self._idle: list[AbstractConnection] = []
+        self._idle: list[Line] = []
 
-    def ask(self, *commands: bytes) -> list[Any]:
-        """The answers to packed *commands*, sent together. A refusal is an answer, too: the exception."""
-        connection = self._take()
-        try:
-            answers = _exchange(connection, *commands)
-        except BaseException as error:
-            connection.disconnect()  # An answer can still be under way on it.
-            if isinstance(error, (RedisError, OSError)):
-                self.close()  # The others will hardly do better.
-            raise
-        self._idle.append(connection)
-        if any(isinstance(answer, ReadOnlyError) for answer in answers):
+    def ask(self, command: bytes) -> Any:
+        answer = self._on_a_line(Line.ask, command)
+        if isinstance(answer, ReadOnlyError):
             self.close()  # Another is the primary now, and found by connecting again.
+        return answer
+
+    def ask_all(self, *commands: bytes) -> list[Any]:
+        answers: list[Any] = self._on_a_line(Line.ask_all, *commands)
         return answers
 
     def close(self) -> None:
         idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.disconnect()
+        for line in idle:
+            line.close()
 
-    def _take(self) -> AbstractConnection:
+    def _on_a_line(self, ask: Callable[..., Any], *commands: bytes) -> Any:
+        line = self._take()
+        try:
+            answer = ask(line, *commands)
+        except BaseException as error:
+            line.close()  # An answer can still be under way on it.
+            if isinstance(error, (RedisError, OSError)):
+                self.close()  # The others will hardly do better.
+            raise
+        self._idle.append(line)
+        return answer
+
+    def _take(self) -> Line:
         while self._idle:
             try:
-                connection = self._idle.pop()
+                line = self._idle.pop()
             except IndexError:
                 break  # Another thread was faster.
-            if not _is_stale(connection):
-                return connection
-            connection.disconnect()
+            if not line.is_stale():
+                return line
+            line.close()
         return self._connect()
 
 
@@ -115,12 +160,12 @@ class Servers(ABC):
 
 
 class OneServer(Servers):
-    def __init__(self, connect: Callable[[], AbstractConnection]) -> None:
+    def __init__(self, connect: Callable[[], Line]) -> None:
         super().__init__()
         self._server = Server(connect)
 
     def ask(self, key: bytes, command: bytes) -> Any:
-        return _accepted(self._server.ask(command)[0])
+        return _accepted(self._server.ask(command))
 
     def primaries(self) -> list[Server]:
         return [self._server]
@@ -158,11 +203,11 @@ class Guides:
         self._addresses = list(dict.fromkeys([self._addresses[0], *self._given, *addresses]))
 
     def _answer(self, address: Address, command: bytes, timeout: float) -> Any:
-        connection = self._connector.connect(address, socket_timeout=timeout, socket_connect_timeout=timeout)
+        line = self._connector.connect(address, socket_timeout=timeout, socket_connect_timeout=timeout)
         try:
-            return _accepted(_exchange(connection, command)[0])
+            return _accepted(line.ask(command))
         finally:
-            connection.disconnect()
+            line.close()
 
 
 class SentinelPrimary(OneServer):
@@ -175,17 +220,19 @@ class SentinelPrimary(OneServer):
         self._question = pack(b"SENTINEL", b"MASTER", name.encode())
         self._other_sentinels = other_sentinels
 
-    def _connect(self) -> AbstractConnection:
-        connection = self._connector.connect(self._sentinels.ask(self._question, self._read))
+    def _connect(self) -> Line:
+        address = self._sentinels.ask(self._question, self._read)
+        line = self._connector.connect(address)
         try:
             # Sentinels name one that is gone until they agree on the next, and it can come back as a replica.
-            role = _accepted(_exchange(connection, pack(b"ROLE"))[0])[0].decode()
+            role = _accepted(line.ask(pack(b"ROLE")))[0].decode()
             if role != "master":
-                raise ConnectionError(f"{connection!r} is a {role}, which sentinels still call the master")
+                host, port = address
+                raise ConnectionError(f"{host}:{port} is a {role}, which sentinels still call the master")
         except BaseException:
-            connection.disconnect()
+            line.close()
             raise
-        return connection
+        return line
 
     def _read(self, sentinel: Address, answer: list[bytes]) -> Address:
         state = dict(zip(answer[::2], answer[1::2], strict=False))
@@ -212,7 +259,7 @@ class Cluster(Servers):
             self._slots = []
             raise ConnectionError("no node of the cluster has the slot of this key")
         try:
-            answer = self._follow(command, address, self._at(address).ask(command)[0])
+            answer = self._follow(command, address, self._at(address).ask(command))
         except (RedisError, OSError):
             self._slots = []  # Another node may have taken its place.
             raise
@@ -232,9 +279,9 @@ class Cluster(Servers):
             asked = (answer.host or asked[0], answer.port)
             if isinstance(answer, MovedError):
                 self._slots = []
-                [answer] = self._at(asked).ask(command)
+                answer = self._at(asked).ask(command)
             else:
-                _, answer = self._at(asked).ask(pack(b"ASKING"), command)
+                _, answer = self._at(asked).ask_all(pack(b"ASKING"), command)
         return answer
 
     def _at(self, address: Address) -> Server:
@@ -260,27 +307,7 @@ def _slots(asked: Address, answer: list[list[Any]]) -> list[Address | None]:
     return slots
 
 
-def _exchange(connection: AbstractConnection, *commands: bytes) -> list[Any]:
-    connection.send_packed_command([b"".join(commands)], check_health=False)
-    return [_answer(connection) for _ in commands]
-
-
-def _answer(connection: AbstractConnection) -> Any:
-    try:
-        return connection.read_response()
-    except ResponseError as error:
-        return error
-
-
 def _accepted(answer: Any) -> Any:
     if isinstance(answer, ResponseError):
         raise answer
     return answer
-
-
-def _is_stale(connection: AbstractConnection) -> bool:
-    # One that the server closed, as by a restart, can be read: its end.
-    try:
-        return connection.can_read()
-    except (RedisError, OSError):
-        return True
