@@ -54,7 +54,7 @@ class RedisStore(Store):
         return _entry(self._decide(LOOKUP, key))
 
     def ask(self, key: str, owner: str, lease: float) -> Result | Claim:
-        return self.admit(key, owner, lease, waits=False)
+        return _granted(owner, self._decide(ADMIT, key, _bytes(owner), _number(lease), b"", b"", b""))
 
     def admit(
         self,
@@ -75,11 +75,7 @@ class RedisStore(Store):
             _optional(stale),
             b"1" if waits else b"",
         )
-        if isinstance(answer, bytes):
-            return Claim(owner, float(answer))
-        entry = _entry(answer)
-        assert entry is not None
-        return entry
+        return _granted(owner, answer)
 
     def extend(self, key: str, owner: str, lease: float) -> bool:
         return bool(self._decide(EXTEND, key, _bytes(owner), _number(lease)))
@@ -163,6 +159,15 @@ def _scanned(server: Server, pattern: bytes) -> Iterator[bytes]:
                 yield name
         if cursor == b"0":
             return
+
+
+def _granted(owner: str, answer: Any) -> Result | Claim:
+    """What *owner* is told where it asked for a claim."""
+    if isinstance(answer, bytes):
+        return Claim(owner, float(answer))
+    entry = _entry(answer)
+    assert entry is not None
+    return entry
 
 
 def _entry(answer: list[Any] | None) -> Result | Claim | None:
