@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import Any
+
+from kombu.utils.imports import symbol_by_name
 
 from ..errors import SettingError, StoreError
 from ..redaction import told
@@ -30,18 +33,29 @@ _STORES: dict[str, tuple[str, str | None]] = {
     "rediss+cluster": _REDIS,
 }
 
+_OTHERS = re.compile(r"(?P<path>[\w.]+:\w+)\+(?P<url>.*)", re.DOTALL)
+
 
 def open_store(url: str, **options: Any) -> Store:
     """The store that *url* names; *options* are those of its class, and the URL's query adds to them.
 
-    :raises SettingError: for an unknown scheme, and for options that the store does not take.
+    A store that is none of ours is named by its class before the URL, as Celery has it for result backends:
+    ``package.module:Class+scheme://``.
+
+    :raises SettingError: for an unknown scheme, a class that is not there, or options that are not its own.
     :raises StoreError: if its driver is not installed.
 
     >>> open_store("memory://")
     <MemoryStore memory://>
+    >>> open_store("jobtastic_signals.stores.memory:MemoryStore+memory://")
+    <MemoryStore memory://>
     """
     check_url(url)
-    store = _store_of(_scheme_of(url))
+    named = _OTHERS.fullmatch(url)
+    if named is None:
+        store = _store_of(_scheme_of(url))
+    else:
+        store, url = _class_at(named["path"]), named["url"]
     try:
         return store.from_url(url, **options)
     except TypeError as error:
@@ -49,13 +63,27 @@ def open_store(url: str, **options: Any) -> Store:
 
 
 def check_url(url: str) -> None:
-    """Accept *url* if its scheme is a store's.
+    """Accept *url* if its scheme is a store's, or the class of one stands before it.
 
     :raises SettingError: otherwise.
     """
-    if not isinstance(url, str) or _scheme_of(url) not in _STORES:
-        known = ", ".join(f"{scheme}://" for scheme in _STORES)
-        raise SettingError(f"jobtastic_store={told(url)} names no store; the stores are {known}")
+    if isinstance(url, str) and (_OTHERS.fullmatch(url) or _scheme_of(url) in _STORES):
+        return
+    known = ", ".join(f"{scheme}://" for scheme in _STORES)
+    raise SettingError(
+        f"jobtastic_store={told(url)} names no store; the stores are {known}, and any other by its class, as "
+        "package.module:Class+scheme://"
+    )
+
+
+def _class_at(path: str) -> type[Store]:
+    try:
+        store = symbol_by_name(path)
+    except (ImportError, AttributeError) as error:
+        raise SettingError(f"jobtastic_store: {path} cannot be imported: {error}") from error
+    if not (isinstance(store, type) and issubclass(store, Store)):
+        raise SettingError(f"jobtastic_store: {path} is no subclass of jobtastic_signals.Store")
+    return store
 
 
 def _scheme_of(url: str) -> str:
