@@ -95,12 +95,12 @@ def digest_of_json(value: Any) -> str:
 def main() -> None:
     console = Console()
     app, made = tasks()
-    small = medians(small_calls(made), calls=1000)
+    small = medians(small_calls(made), calls=200)
     table = Table("", "µs", "of celery-heimdall's", title="the key of a call with three small arguments")
     for name, median in small.items():
         table.add_row(name, f"{median:.1f}", f"{median / small['celery-heimdall']:.2f}")
     console.print(table)
-    big = medians(big_values(made), calls=1)
+    big = medians(big_values(made), calls=1, rounds=30)
     table = Table("", "ms", "MB/s", title="the key of a call with one big argument")
     for name, median in big.items():
         table.add_row(name, f"{median / 1e3:.2f}", f"{MEGABYTE / median:.0f}" if "1 MB" in name else "")

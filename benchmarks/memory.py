@@ -16,7 +16,7 @@ from jobtastic_signals.registry import installation_on
 
 from .rounds import medians
 
-CALLS = 500
+CALLS = 100
 
 
 def by_psutil() -> int:

@@ -58,7 +58,7 @@ def by_tqdm() -> None:
 def measure() -> dict[str, float]:
     """Microseconds for one item of each, in a run of a task with options."""
     what = {"bare loop": bare_loop, "update_progress": updates, "track": tracked, "tqdm": by_tqdm}
-    return {name: time / ITEMS for name, time in medians(what, calls=1).items()}
+    return {name: time / ITEMS for name, time in medians(what, calls=1, rounds=30).items()}
 
 
 def in_a_run(**options: object) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """What each store takes for what a call and a run ask of it.
 
-Redis and Memcached are started here; Django's cache is on that Redis.
+Redis and Memcached are started here; Django's caches are on that Redis, and in SQLite.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import django
 import redis
 from django.conf import settings
+from django.core.management import call_command
 from pymemcache.client.base import Client
 
 from jobtastic_signals import Store
@@ -25,7 +26,7 @@ from jobtastic_signals.stores import open_store
 from .calls import free_port, redis_server
 from .rounds import medians
 
-CALLS = 20
+CALLS = 5
 
 
 @contextmanager
@@ -45,6 +46,23 @@ def memcached() -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
+
+
+def configure_django(redis_url: str, database: str) -> None:
+    backends = "django.core.cache.backends"
+    settings.configure(
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": database}},
+        CACHES={
+            "default": {"BACKEND": f"{backends}.redis.RedisCache", "LOCATION": redis_url},
+            "database": {
+                "BACKEND": f"{backends}.db.DatabaseCache",
+                "LOCATION": "cache",
+                "OPTIONS": {"MAX_ENTRIES": 1_000_000},
+            },
+        },
+    )
+    django.setup()
+    call_command("createcachetable")
 
 
 def operations(store: Store) -> dict[str, Callable[[], Any]]:
@@ -71,15 +89,14 @@ def main() -> None:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         redis_url = stack.enter_context(redis_server())
         memcached_url = stack.enter_context(memcached())
-        backend = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": f"{redis_url}/2"}
-        settings.configure(CACHES={"default": backend})
-        django.setup()
+        configure_django(f"{redis_url}/2", f"{folder}/db.sqlite")
         urls = {
             "memory": "memory://",
             "disk": f"disk://{folder}/store",
             "Redis": f"{redis_url}/1?timeout=5",
             "Memcached": f"{memcached_url}?timeout=5",
             "Django on Redis": "django://default?timeout=5",
+            "Django on SQLite": "django://database?timeout=5",
         }
         with redis.Redis.from_url(f"{redis_url}/3") as client:
             what: dict[str, Callable[[], Any]] = {"redis-py, GET": lambda: client.get("key")}

@@ -84,7 +84,7 @@ class Call:
     :ivar claims_early: whether its key can be claimed before there is a message: it is due at once, and
         nothing but Celery's own ``apply_async`` has a say in its id.
     :ivar ignore_result: whether the caller wants no result.
-    :ivar id: the task id; known when the key is claimed, and at the latest when the message is made.
+    :ivar id: the task id; known when a claim is asked for, and at the latest when the message is made.
     :ivar made: whether there is a message.
     :ivar eta: ISO text of when the task is due, as the message says; ``None`` for at once.
     :ivar stale: owner of a claim that was found to have ended.

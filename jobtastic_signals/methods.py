@@ -162,14 +162,15 @@ def _publish(
     try:
         result = installation.answer(call) if call.plain else None
     except BaseException:
-        if call.claimed:
+        if call.id is not None:
             installation.walk_back("publish_failed", call)
         raise
     if result is not None:
         _add_to_trail(task, result, options)
         result.ignored = call.ignore_result
         return result
-    if call.claimed:
+    if call.id is not None:
+        # Also where the store did not answer: what it decides too late is about this id.
         options = {**options, "task_id": call.id}
     token = current_call.set(call)
     try:

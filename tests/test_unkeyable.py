@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 import logging
 import pathlib
 import sys
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -527,6 +528,15 @@ def test_a_default_whose_text_has_an_address_is_refused(new_app):
 # Near the interpreter's limit of recursion.
 
 
+@pytest.fixture
+def shallow() -> Iterator[None]:
+    """A limit that is soon reached: a thousand frames down, and up again, take their time."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 350)
+    yield
+    sys.setrecursionlimit(before)
+
+
 def down(levels: int, function: Callable[[], Any]) -> Any:
     return function() if levels == 0 else down(levels - 1, function)
 
@@ -545,6 +555,7 @@ def near_the_limit(function: Callable[[], Any]) -> list[Any]:
     return values
 
 
+@pytest.mark.usefixtures("shallow")
 @on_all_serializers
 @pytest.mark.parametrize(
     "value",
@@ -557,6 +568,7 @@ def test_a_key_that_is_made_deep_in_a_recursion_is_the_right_one(new_app, serial
     assert set(near_the_limit(lambda: key_of(task, value))) == {key_of(task, value)}
 
 
+@pytest.mark.usefixtures("shallow")
 @on_all_serializers
 def test_a_default_that_is_read_deep_in_a_recursion_counts_right(new_app, serializer):
     def take(x, y=[{"a": [(1,), {2: {3: 4}}]}]): ...  # noqa: B006
@@ -574,6 +586,7 @@ def test_a_default_that_is_read_deep_in_a_recursion_counts_right(new_app, serial
     assert keys == {right}
 
 
+@pytest.mark.usefixtures("shallow")
 def test_a_call_from_deep_in_a_recursion_is_shared_refused_or_published_with_the_right_key(new_app):
     app = new_app()
     task = add_task(app)

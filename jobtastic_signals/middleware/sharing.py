@@ -106,7 +106,8 @@ class Sharing(Middleware):
             self._claim_for(call, run)
 
     def publish_failed(self, call: Call) -> None:
-        if call.claimed and call.id is not None:
+        # Also where the store did not answer: it may have claimed, and been too late to say so.
+        if call.id is not None:
             self._release(call.task, call.key, call.id)
 
     def before_run(self, run: Run) -> None:

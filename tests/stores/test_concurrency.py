@@ -27,11 +27,11 @@ def test_threads_that_use_a_store_first_at_the_same_time_are_atomic(url):
 
 
 def test_threads_with_a_store_each_are_atomic_from_its_creation_on(url):
-    contend(multiprocessing.dummy, partial(open_store, url), rounds=20)
+    contend(multiprocessing.dummy, partial(open_store, url), rounds=8)
 
 
 def test_processes_that_share_a_folder_are_atomic_from_its_creation_on(url):
-    contend(multiprocessing.get_context("spawn"), partial(open_store, url), rounds=20)
+    contend(multiprocessing.get_context("spawn"), partial(open_store, url), rounds=8)
 
 
 @forks

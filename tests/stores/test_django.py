@@ -54,7 +54,7 @@ class TestDjangoStoreInMemory(Conformance):
 
 @pytest.mark.usefixtures("open_django")
 @pytest.mark.parametrize(
-    ("alias", "context"), [("redis", "spawn"), ("database", "spawn"), ("memcached", "threads")]
+    ("alias", "context"), [("redis", "threads"), ("database", "spawn"), ("memcached", "threads")]
 )
 def test_those_who_share_nothing_but_the_cache_are_atomic(django_conf, alias, context):
     makes = multiprocessing.get_context(context) if context == "spawn" else multiprocessing.dummy

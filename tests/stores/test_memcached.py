@@ -70,7 +70,7 @@ def test_threads_with_a_store_each_are_atomic(url):
 
 
 def test_processes_are_atomic(url):
-    contend(multiprocessing.get_context("spawn"), partial(open_patient, url), rounds=4)
+    contend(multiprocessing.get_context("spawn"), partial(open_patient, url), rounds=2)
 
 
 @forks

@@ -7,6 +7,7 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -76,15 +77,16 @@ def test_equal_members_of_groups_on_both_hosts_wait_for_one_run(client, token):
 
 
 def test_a_host_that_is_lost_frees_its_calls_within_the_lease(client, token):
-    client.cached.delay(token, seconds=6)
+    call = partial(client.cached.delay, token, seconds=2 * LEASE)
+    call()
     owner = owner_of(client, token)
     # Long enough to have been renewed: without that it would have been free already.
     until = time.monotonic() + LEASE * 1.5
     wait_until(lambda: time.monotonic() > until, what="a renewal")
-    assert client.cached.delay(token, seconds=6).id == owner.id
+    assert call().id == owner.id
     os.killpg(owner.group, signal.SIGKILL)
     lost = time.monotonic()
-    wait_until(lambda: client.cached.delay(token, seconds=6).id != owner.id, what="the end of the lease")
+    wait_until(lambda: call().id != owner.id, what="the end of the lease")
     wait_until(lambda: len(client.runs("cached", token)) == 2, what="the next run")
     assert time.monotonic() - lost <= LEASE + 1
 
