@@ -98,6 +98,8 @@ def create_app(conf: dict[str, Any], journal: str, *, plugin: bool = True) -> Si
 def close(app: Celery) -> None:
     """Close the connections of *app*, which Celery leaves to the garbage collector."""
     app.close()
+    # A result that is collected when the server has gone would look for that, for twenty seconds.
+    app.conf.result_backend_transport_options = {"retry_policy": {"max_retries": 1}}
     client = getattr(app.backend, "client", None)
     if hasattr(client, "connection_pool"):
         client.close()
