@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +41,7 @@ class Projects:
         self._servers: dict[str, str] = {}
         self._projects: dict[str, SimpleNamespace] = {}
         self._databases = iter(range(16))
+        self.workers: list[subprocess.Popen] = []
 
     def get(self, setup: str) -> SimpleNamespace:
         if setup not in self._projects:
@@ -75,7 +77,7 @@ class Projects:
         project.setup, project.made, project.folder = setup, made, folder
         project.store = installation_on(project.app).store
         project.log = folder / "worker.log"
-        self._stack.enter_context(worker(made, pool, project.log))
+        self.workers.append(self._stack.enter_context(worker(made, pool, project.log)))
         wait_until(lambda: b" ready." in project.log.read_bytes(), timeout=60, what=f"{setup} ready")
         return project
 
@@ -153,7 +155,10 @@ def worker(made: dict[str, Any], pool: str, log: Path, concurrency: int = 4, **o
 @pytest.fixture(scope="session")
 def projects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Projects]:
     with ExitStack() as stack:
-        yield Projects(tmp_path_factory.mktemp("projects"), stack)
+        projects = Projects(tmp_path_factory.mktemp("projects"), stack)
+        yield projects
+        for process in projects.workers:
+            process.terminate()  # Each of them takes its time, so all at once.
 
 
 @pytest.fixture(params=SETUPS)
