@@ -18,13 +18,11 @@ from jobtastic_signals.testing import Clock, StoreConformance
 from jobtastic_signals.testing.conformance.atomicity import forks
 from tests.workers.servers import free_port, wait_until
 
-from .operations import OPERATIONS
+from .operations import OPERATIONS, every_operation
 from .redis_places import counted_exchanges, makes_stores
 from .servers import redis_server, tls_options
 
 CROWD, TIMEOUT = 8, 60
-
-every_operation = pytest.mark.parametrize("use", OPERATIONS.values(), ids=OPERATIONS)
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import redis
 
 from jobtastic_signals.stores import open_store
 from jobtastic_signals.testing import StoreConformance
-from tests.workers.servers import wait_until
+from tests.workers.servers import free_port, wait_until
 
 from .redis_places import makes_stores
-from .servers import sentinels
+from .servers import redis_server, sentinels, tls_options
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,24 @@ def test_what_the_sentinels_refuse_is_told_with_their_addresses_and_no_password(
     assert str(error.value).count(said) == 3
     assert all(f"127.0.0.1:{sentinel.port}" in str(error.value) for sentinel in watched.sentinels)
     assert watched.password not in f"{error.value} {store}"
+
+
+def test_sentinels_and_the_primary_are_reached_by_tls(tmp_path):
+    cert, options = tls_options(tmp_path)
+    ports = [free_port(), free_port()]
+    own = tmp_path / "sentinel.conf"
+    own.write_text(f"sentinel monitor main 127.0.0.1 {ports[0]} 1\n")
+    watches = [str(own), "--sentinel", *options, "--tls-replication", "yes", "--tls-port", str(ports[1])]
+    tls = f"ssl=true&ssl_ca_certs={cert}&sentinel_ssl=true&sentinel_ssl_ca_certs={cert}"
+    url = f"sentinel://127.0.0.1:{ports[1]}?master_name=main&{tls}"
+    with (
+        redis_server(tmp_path, *options, "--tls-port", str(ports[0])) as primary,
+        redis_server(tmp_path, *watches),
+        closing(open_store(url, timeout=10)) as store,
+    ):
+        assert store.admit("key", "owner", 60).owner == "owner"
+        with primary.client as client:
+            assert client.keys() == [b"jobtastic:key"]
 
 
 def test_sentinels_that_hang_are_passed_over_and_asked_last_from_then_on(watched):
