@@ -147,7 +147,7 @@ class Attempt:
         with self._changed:
             if self._asking:
                 self.call, self._asking = call, False
-                if call is not None and call.claimed:
+                if call is not None and call.id is not None:
                     self.id = call.id
             self._refuse_if_abandoned()
         if self._refusal is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import itertools
 import logging
 import time
 import uuid
@@ -28,12 +27,10 @@ from jobtastic_signals import (
     events,
     forget,
 )
-from jobtastic_signals.registry import installation_on
-from jobtastic_signals.stores.guard import GuardedStore
 from jobtastic_signals.stores.memory import MemoryStore
 
 from . import unit_apps
-from .unit_apps import deliver, entry_of, key_of, published, real, store_of, work_off
+from .unit_apps import deliver, entry_of, key_of, published, real, store_of, use_late_store, work_off
 
 new_app = unit_apps.new_app
 
@@ -590,22 +587,6 @@ def test_a_store_that_cannot_be_opened_costs_the_sharing_and_not_the_call(new_ap
     assert caplog.text.count("share nothing until it works again") == 1
 
 
-class Late(MemoryStore):
-    """Decides who has the claim, and is too late to say so."""
-
-    def admit(self, *args: Any, **kwargs: Any) -> Any:
-        super().admit(*args, **kwargs)
-        raise TimeoutError
-
-
-def use_late_store(app: Celery) -> Late:
-    """A store of that kind for *app*, that is asked however often it fails."""
-    store, minutes = Late("memory://"), itertools.count(0.0, 60.0)
-    guarded = GuardedStore(lambda: store, "memory://", clock=lambda: next(minutes))
-    installation_on(app).use_store(guarded)
-    return store
-
-
 def test_a_claim_that_is_granted_too_late_is_of_the_task_that_is_published(new_app):
     app = new_app()
     double = add_tasks(app, **HERD)
@@ -618,7 +599,7 @@ def test_a_claim_that_is_granted_too_late_is_of_the_task_that_is_published(new_a
 def test_a_claim_that_is_granted_too_late_is_released_where_nothing_is_published(new_app):
     app = new_app()
     double = add_tasks(app, **HERD)
-    store = use_late_store(app)
+    store = use_late_store(app, always_tried=True)
     with producer_of(app, refuse) as producer, pytest.raises(OperationalError, match="no broker"):
         double.apply_async((21,), producer=producer)
     assert store.lookup(key_of(double, 21)) is None

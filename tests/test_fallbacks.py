@@ -38,7 +38,7 @@ from jobtastic_signals.registry import installation_on
 
 from . import unit_apps
 from .sockets import DEAD, refusing, silent
-from .unit_apps import deliver, entry_of, key_of, published, real, store_of, work_off
+from .unit_apps import deliver, entry_of, key_of, published, real, store_of, use_late_store, work_off
 from .workers.project import close
 from .workers.servers import redis_server, wait_until
 
@@ -383,6 +383,17 @@ def test_a_failed_call_leaves_no_claim_and_the_next_one_is_published(new_app, do
     shared, _, _ = tasks_on(app)
     delay_or_fail(shared, 1)
     assert entry_of(shared, 1) is None
+
+
+def test_a_claim_that_the_store_grants_too_late_is_of_the_call_that_failed(new_app, down):
+    app = new_app(broker_url=down)
+    shared, bare, _ = tasks_on(app)
+    store = use_late_store(app)
+    delay_or_fail(bare, 1)  # The broker is known to be down, so no message is made.
+    result = delay_or_fail(shared, 1)
+    assert store.lookup(key_of(shared, 1)).owner == result.id
+    # So the next caller sees that its owner has ended.
+    assert app.backend.get_state(result.id) == "FAILURE"
 
 
 def test_a_call_that_hangs_leaves_no_claim(new_app):

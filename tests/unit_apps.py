@@ -5,6 +5,8 @@ A test module takes the fixture by ``new_app = unit_apps.new_app``.
 
 from __future__ import annotations
 
+import itertools
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ from kombu import Message
 
 from jobtastic_signals import Jobtastic, Middleware
 from jobtastic_signals.registry import installation_on
+from jobtastic_signals.stores.guard import GuardedStore
+from jobtastic_signals.stores.memory import MemoryStore
 
 NewApp = Callable[..., Celery]
 
@@ -64,6 +68,22 @@ def new_app() -> Iterator[NewApp]:
 def real(task: Task) -> Task:
     """The task behind the proxy that ``@app.task`` gives."""
     return task.app.tasks[task.name]
+
+
+class Late(MemoryStore):
+    """Decides who has the claim, and is too late to say so."""
+
+    def admit(self, *args: Any, **kwargs: Any) -> Any:
+        super().admit(*args, **kwargs)
+        raise TimeoutError
+
+
+def use_late_store(app: Celery, *, always_tried: bool = False) -> Late:
+    """A store of that kind for *app*; it is left alone after a failure unless it is *always_tried*."""
+    store, minutes = Late("memory://"), itertools.count(0.0, 60.0)
+    clock = (lambda: next(minutes)) if always_tried else time.monotonic
+    installation_on(app).use_store(GuardedStore(lambda: store, "memory://", clock=clock))
+    return store
 
 
 def store_of(app: Celery) -> Any:
