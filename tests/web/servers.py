@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from celery import Celery
 
+from ..workers.project import close
 from ..workers.servers import free_port, running, wait_until
 from .site import create_celery
 
@@ -125,7 +126,7 @@ def serve(
             wait_until(lambda: _serves(site, process), what=f"{name} answering")
             yield site
         finally:
-            site.app.close()
+            close(site.app)
             print(f"log of {name}:\n{log.read_bytes()[-20_000:].decode(errors='replace')}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import enum
+import gc
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 from celery import Celery, Task
 from celery._state import _deregister_app
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.result import AsyncResult
 
 from jobtastic_signals import Jobtastic, register_type, update_progress
 from jobtastic_signals.calls import run_of
@@ -96,10 +98,16 @@ def create_app(conf: dict[str, Any], journal: str, *, plugin: bool = True) -> Si
 
 
 def close(app: Celery) -> None:
-    """Close the connections of *app*, which Celery leaves to the garbage collector."""
+    """Close the connections of *app*, and let none of its results look for its server any more.
+
+    Celery leaves both to the garbage collector. A result that is collected when the server has gone looks for
+    that, for twenty seconds, and raises where nobody can catch it.
+    """
+    for found in gc.get_objects():
+        # Without isinstance(), which asks proxies for what they stand for.
+        if type(found) is AsyncResult and found.app is app:
+            found.backend = None
     app.close()
-    # A result that is collected when the server has gone would look for that, for twenty seconds.
-    app.conf.result_backend_transport_options = {"retry_policy": {"max_retries": 1}}
     client = getattr(app.backend, "client", None)
     if hasattr(client, "connection_pool"):
         client.close()
