@@ -473,6 +473,16 @@ def test_eager_runs_avoid_herds_as_any(new_app, down):
     assert entry_of(slow, 1) is None
 
 
+def test_an_eager_run_does_not_wait_for_one_elsewhere(new_app, down, caplog):
+    app = new_app(broker_url=down)
+    shared, _, runs = tasks_on(app)
+    claim = store_of(app).admit(key_of(shared, 1), "elsewhere", 60)
+    assert async_or_eager(shared, (1,), task_id="here").get() == 2
+    assert runs == [1]
+    assert "sent again" not in caplog.text
+    assert entry_of(shared, 1).owner == claim.owner
+
+
 def test_a_failure_of_an_eager_run_is_a_failure_and_no_progress(new_app, down):
     app = new_app(broker_url=down, task_eager_propagates=True)
 
