@@ -299,6 +299,17 @@ def test_errors_of_the_program_are_raised(new_app, call, answers):
     assert answers == runs == []
 
 
+def test_an_error_of_the_program_tells_nothing_of_the_broker(new_app, down):
+    app = new_app(broker_url=down)
+    _, bare, _ = tasks_on(app)
+    delay_or_fail(bare, 1)
+    broker = installation_on(app).broker
+    broker.retry()
+    with pytest.raises(EncodeError):
+        delay_or_fail(bare, object())
+    assert broker.lets_through()
+
+
 @pytest.mark.parametrize("error", [OSError("mine"), OperationalError("mine"), ValueError("mine")])
 def test_an_error_of_the_tasks_own_apply_async_is_raised(new_app, error, answers):
     app = new_app()

@@ -497,7 +497,9 @@ def test_a_receiver_can_report(new_app):
 
     with events.progress_updated.connected_to(report):
         assert run(app, lambda self: update_progress(1, 100)).state == "SUCCESS"
-    assert told[:2] == [0, 1]
+    # Which of the two reports comes next is up to the threads.
+    assert told[0] == 0
+    assert told[1] in (1, 10)
 
 
 @pytest.mark.parametrize("options", [NEVER, {}], ids=["with options", "without"])

@@ -41,8 +41,8 @@ def calls(task: Task, /, **arguments: st.SearchStrategy[Any]) -> st.SearchStrate
     >>> @app.task(name="report")
     ... def report(customer: str, year: int = 2026): ...
     >>> strategy = calls(report, year=st.integers(2000, 2030))
-    >>> hypothesis.find(strategy, lambda call: call.kwargs.get("year", 0) > 2020)
-    report(customer='', year=2021)
+    >>> hypothesis.find(strategy, lambda call: call.kwargs.get("year", 0) > 2020).kwargs["year"]
+    2021
     """
     parameters = inspect.signature(task.run).parameters
     catches_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
