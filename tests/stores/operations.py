@@ -1,6 +1,8 @@
 """What can be asked of any store, and how it is to fail where its server does."""
 
+import signal
 import time
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -9,7 +11,16 @@ import redis
 from jobtastic_signals import StoreError
 from jobtastic_signals.stores import open_store
 
-__all__ = ["LARGE", "OPERATIONS", "PATIENT", "TIMEOUT", "every_operation", "fails_in_time", "open_patient"]
+__all__ = [
+    "LARGE",
+    "OPERATIONS",
+    "PATIENT",
+    "TIMEOUT",
+    "broken_off",
+    "every_operation",
+    "fails_in_time",
+    "open_patient",
+]
 
 #: Seconds for which stores wait by default; and where a busy machine is to be no failure.
 TIMEOUT, PATIENT = 0.25, 30.0
@@ -31,6 +42,27 @@ OPERATIONS = {
 every_operation = pytest.mark.parametrize("use", OPERATIONS.values(), ids=OPERATIONS)
 
 open_patient = partial(open_store, timeout=PATIENT)
+
+
+class TimeLimit(BaseException):
+    """Raised wherever the main thread is, as gevent's are, and no ``Exception`` for a driver to see."""
+
+
+@contextmanager
+def broken_off(after):
+    """What goes on is broken off *after* so many seconds, as by a time limit."""
+
+    def strike(number, frame):
+        raise TimeLimit
+
+    before = signal.signal(signal.SIGALRM, strike)
+    signal.setitimer(signal.ITIMER_REAL, after)
+    try:
+        with pytest.raises(TimeLimit):
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def fails_in_time(operation, *errors, timeout=TIMEOUT, why=None):

@@ -17,7 +17,7 @@ from jobtastic_signals import Claim, StoreError, breaker
 from jobtastic_signals.stores import open_store
 
 from ..workers.servers import memcached, wait_until
-from .operations import OPERATIONS, every_operation, fails_in_time, open_patient
+from .operations import OPERATIONS, broken_off, every_operation, fails_in_time, open_patient
 from .project import Project
 from .test_failures import goes_on_without_sharing, recovers
 
@@ -99,28 +99,14 @@ def test_a_server_that_was_restarted_is_connected_to_at_once(own_server, tmp_pat
             assert {claim.owner for claim in pool.map(store.lookup, ["key"] * 100)} == {"next"}
 
 
-class TimeLimit(BaseException):
-    """Raised wherever the main thread is, as gevent's are, and no ``Exception`` for pymemcache to see."""
-
-
 def test_an_answer_that_comes_too_late_is_not_taken_for_that_to_the_next_question(own_server):
     url, process = own_server
     store = open_patient(url)
     store.settle("one", "owner", b"1", None)
     store.settle("two", "owner", b"2", None)
-
-    def strike(number, frame):
-        raise TimeLimit
-
-    before = signal.signal(signal.SIGALRM, strike)
     halt(process)
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
-    try:
-        with pytest.raises(TimeLimit):
-            store.lookup("one")
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with broken_off(0.05):
+        store.lookup("one")
     goes_on = threading.Timer(0.2, process.send_signal, [signal.SIGCONT])
     goes_on.start()
     assert store.lookup("two").payload == b"2"

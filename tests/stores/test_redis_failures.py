@@ -12,7 +12,7 @@ from jobtastic_signals import breaker, stores
 from jobtastic_signals.stores import open_store
 from tests.workers.servers import free_port, wait_until
 
-from .operations import OPERATIONS, every_operation, fails_in_time
+from .operations import OPERATIONS, broken_off, every_operation, fails_in_time, open_patient
 from .project import Project
 from .servers import redis_server
 from .test_failures import goes_on_without_sharing, recovers
@@ -69,6 +69,20 @@ def test_a_server_that_hangs_costs_one_timeout_however_many_connections_it_has(h
         fails_in_time(partial(store.lookup, "key"), redis.TimeoutError)
         hanging.resume()
         wait_until(lambda: hanging.ask("INFO", "clients")["connected_clients"] == 1, what="all being closed")
+
+
+def test_an_answer_that_comes_too_late_is_not_taken_for_that_to_the_next_question(hanging):
+    hanging.resume()
+    with closing(open_patient(hanging.url)) as store:
+        store.settle("one", "owner", b"1", None)
+        store.settle("two", "owner", b"2", None)
+        hanging.pause()
+        with broken_off(0.05):
+            store.lookup("one")
+        goes_on = threading.Timer(0.2, hanging.resume)
+        goes_on.start()
+        assert store.lookup("two").payload == b"2"
+        goes_on.join()
 
 
 @pytest.fixture(scope="module")
