@@ -101,18 +101,23 @@ class Server:
 
     def ask(self, command: bytes) -> Any:
         answer = self._on_a_line(Line.ask, command)
-        if isinstance(answer, ReadOnlyError):
-            self.close()  # Another is the primary now, and found by connecting again.
+        self._leave_if_replica(answer)
         return answer
 
     def ask_all(self, *commands: bytes) -> list[Any]:
         answers: list[Any] = self._on_a_line(Line.ask_all, *commands)
+        self._leave_if_replica(*answers)
         return answers
 
     def close(self) -> None:
         idle, self._idle = self._idle, []
         for line in idle:
             line.close()
+
+    def _leave_if_replica(self, *answers: Any) -> None:
+        for answer in answers:
+            if isinstance(answer, ReadOnlyError):
+                self.close()  # Another is the primary now, and found by connecting again.
 
     def _on_a_line(self, ask: Callable[..., Any], *commands: bytes) -> Any:
         line = self._take()
