@@ -10,8 +10,8 @@ from celery import Celery
 
 from jobtastic_signals import Jobtastic
 from jobtastic_signals.calls import Run
-from jobtastic_signals.memory import resident
-from jobtastic_signals.middleware.memory import MemoryWatch
+from jobtastic_signals.memory.middleware import MemoryWatch
+from jobtastic_signals.memory.process import resident
 from jobtastic_signals.registry import installation_on
 
 from .rounds import medians

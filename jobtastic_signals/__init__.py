@@ -10,7 +10,6 @@
 """
 
 from . import events
-from .canonical import register_type
 from .errors import (
     BrokerUnavailableError,
     JobtasticError,
@@ -19,14 +18,15 @@ from .errors import (
     StoreError,
     UnkeyableError,
 )
-from .explanation import explain, explain_difference
-from .fallbacks import async_or_eager, async_or_fail, delay_or_eager, delay_or_fail
-from .groups import group_progress
+from .explain import explain, explain_difference
+from .fallback.api import async_or_eager, async_or_fail, delay_or_eager, delay_or_fail
+from .keys.canonical import register_type
 from .middleware import Middleware
 from .plugin import Jobtastic, forget
-from .progress import phase, track, update_progress
+from .progress.api import phase, track, update_progress
+from .progress.groups import group_progress
+from .results.status import task_status
 from .stores import Claim, Result, Store
-from .web.status import task_status
 
 __version__ = "0.1.0"
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from celery import Task
 
 from .errors import UnkeyableError
-from .keys import KeyRecipe
+from .keys.recipe import KeyRecipe
 
 if TYPE_CHECKING:
     from celery.app.task import Context
 
-    from .leases import Lease
-    from .reporting import Progress
+    from .progress.reporter import Progress
+    from .sharing.leases import Lease
 
 __all__ = ["Call", "Run", "Served", "TaskPolicy", "current_run", "standing_in"]
 

@@ -15,19 +15,19 @@ from celery.result import AsyncResult
 from kombu.utils.functional import maybe_evaluate
 
 from . import registry
-from .breaker import Breaker
 from .calls import Call, Run, TaskPolicy
 from .errors import JobtasticError
-from .keys import CACHE_PREFIX, SIGNIFICANT_KWARGS, KeyRecipe
-from .methods import add_methods, remove_methods
+from .keys.recipe import CACHE_PREFIX, SIGNIFICANT_KWARGS, KeyRecipe
+from .memory.middleware import MemoryWatch
 from .middleware import Middleware
-from .middleware.memory import MemoryWatch
-from .middleware.progress import ProgressReports
-from .middleware.sharing import Sharing
 from .options import Option, name_of, read_options
+from .overrides import add_methods, remove_methods
+from .progress.middleware import ProgressReports
 from .settings import Settings
+from .sharing.middleware import Sharing
 from .stores import open_store
 from .stores.guard import GuardedStore
+from .support.circuit_breaker import Breaker
 
 __all__ = ["Installation"]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from celery import Celery, Task
 
-from . import receivers, registry
+from . import handlers as receivers
+from . import registry
 from .errors import JobtasticError
 from .installation import Installation
 from .middleware import Middleware

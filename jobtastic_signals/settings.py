@@ -43,9 +43,9 @@ from celery import Celery
 
 from .errors import SettingError
 from .options import boolean_free_number
-from .redaction import told
 from .stores import check_url
 from .stores.guard import check_namespace
+from .support.redaction import told
 
 __all__ = ["PROGRESS_INTERVAL", "Settings"]
 

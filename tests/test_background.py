@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from jobtastic_signals.background import call_at
+from jobtastic_signals.support.timers import call_at
 
 from .workers.servers import wait_until
 

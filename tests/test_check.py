@@ -17,13 +17,13 @@ from celery import Task
 from kombu.transport import memory as memory_transport
 
 from jobtastic_signals import Middleware
-from jobtastic_signals.checking import store as store_check
-from jobtastic_signals.checking.base import Verdict, View
-from jobtastic_signals.checking.check import check_app, load_tasks
-from jobtastic_signals.checking.folder import check_folder
-from jobtastic_signals.checking.store import StoreHere
-from jobtastic_signals.checking.workers import check_worker
-from jobtastic_signals.inspection import how_it_shares
+from jobtastic_signals.cli.check import store as store_check
+from jobtastic_signals.cli.check.base import Verdict, View
+from jobtastic_signals.cli.check.check import check_app, load_tasks
+from jobtastic_signals.cli.check.folder import check_folder
+from jobtastic_signals.cli.check.store import StoreHere
+from jobtastic_signals.cli.check.workers import check_worker
+from jobtastic_signals.control import how_it_shares
 from jobtastic_signals.options import Option
 from jobtastic_signals.settings import Settings
 from jobtastic_signals.stores.disk import DiskStore

@@ -12,8 +12,8 @@ import pytest
 from celery import Celery
 from celery.exceptions import TaskRevokedError
 
-from jobtastic_signals.watching.base import Sight
-from jobtastic_signals.watching.plain import PlainView
+from jobtastic_signals.cli.watch.base import Sight
+from jobtastic_signals.cli.watch.plain import PlainView
 
 from . import commands
 from .commands import WITHOUT_RICH, environment, without_codes

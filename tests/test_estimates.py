@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobtastic_signals.estimates import Pace, blended, left_by_history, percent_by_history, percent_of
+from jobtastic_signals.progress.eta import Pace, blended, left_by_history, percent_by_history, percent_of
 
 
 @pytest.mark.parametrize(

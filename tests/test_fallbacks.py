@@ -29,12 +29,12 @@ from jobtastic_signals import (
     delay_or_eager,
     delay_or_fail,
     events,
-    publishing,
     task_status,
-    threads,
     update_progress,
 )
+from jobtastic_signals.fallback import attempt as publishing
 from jobtastic_signals.registry import installation_on
+from jobtastic_signals.support import threads
 
 from . import unit_apps
 from .sockets import DEAD, refusing, silent
@@ -368,7 +368,7 @@ def test_a_cached_result_needs_neither_broker_nor_result_backend(new_app, redis_
 
 
 def store_payload(app, value):
-    from jobtastic_signals.backends import dumps
+    from jobtastic_signals.results.backend import dumps
 
     return dumps(app, value)
 

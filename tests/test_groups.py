@@ -11,7 +11,7 @@ import pytest
 from celery import Celery, chain, chord, group
 
 from jobtastic_signals import JobtasticError, group_progress
-from jobtastic_signals.groups import AT_ONCE
+from jobtastic_signals.progress.groups import AT_ONCE
 
 from . import unit_apps
 from .unit_apps import work_off

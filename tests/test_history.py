@@ -8,8 +8,8 @@ import uuid
 import pytest
 
 from jobtastic_signals import phase, track, update_progress
-from jobtastic_signals.history import LEVELS, RUNS, History
-from jobtastic_signals.reporting import Past
+from jobtastic_signals.progress.history import LEVELS, RUNS, History
+from jobtastic_signals.progress.reporter import Past
 
 from . import unit_apps
 from .test_progress import Reported, add, records, run  # noqa: F401  # a fixture
@@ -161,7 +161,7 @@ def test_counts_that_begin_late_do_not_take_back_what_history_told():
 
 def test_what_the_task_itself_shows_is_not_overwritten_by_an_estimate(new_app, records, monkeypatch):  # noqa: F811
     """With a state of its own, or with a meta of its own."""
-    monkeypatch.setattr("jobtastic_signals.reporting.BETWEEN_ESTIMATES", 0.05)
+    monkeypatch.setattr("jobtastic_signals.progress.reporter.BETWEEN_ESTIMATES", 0.05)
     app = new_app(jobtastic_progress_interval=0)
     History(lambda: store_of(app)).add("proj.task", "earlier", 100.0, {})
     seen = []

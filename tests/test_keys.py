@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from kombu import serialization
 
 from jobtastic_signals import UnkeyableError
-from jobtastic_signals.canonical import MAX_DEPTH, encode
-from jobtastic_signals.delivery import delivery_by
-from jobtastic_signals.keys import SIGNIFICANT_KWARGS, KeyRecipe
+from jobtastic_signals.keys.canonical import MAX_DEPTH, encode
+from jobtastic_signals.keys.recipe import SIGNIFICANT_KWARGS, KeyRecipe
+from jobtastic_signals.keys.roundtrip import delivery_by
 
 #: Those of Celery that are installed: YAML and MessagePack come with extras.
 SERIALIZERS = [name for name in ("json", "pickle", "yaml", "msgpack") if find_spec(name) is not None]

@@ -9,8 +9,9 @@ import time
 import pytest
 from celery.exceptions import Retry
 
-from jobtastic_signals import Claim, StoreError, events, leases
-from jobtastic_signals.leases import Lease
+from jobtastic_signals import Claim, StoreError, events
+from jobtastic_signals.sharing import leases
+from jobtastic_signals.sharing.leases import Lease
 from jobtastic_signals.stores.guard import GuardedStore
 from jobtastic_signals.stores.memory import MemoryStore
 
@@ -130,7 +131,7 @@ def test_one_thread_renews_them_all(hold, store):
 
 def test_a_result_backend_that_hangs_keeps_nobody_from_renewing(hold, store):
     """What is written in the background has another thread."""
-    from jobtastic_signals.background import call_at
+    from jobtastic_signals.support.timers import call_at
 
     go_on = threading.Event()
     call_at(0, lambda: go_on.wait(20))
@@ -352,7 +353,7 @@ def test_a_lapsed_owner_is_told_of_nothing_and_loses(new_app):
             store_of(app).settle(key, "thief", payload, None)
             return "late"
 
-        from jobtastic_signals.backends import dumps
+        from jobtastic_signals.results.backend import dumps
 
         from .unit_apps import key_of
 

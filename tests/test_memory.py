@@ -15,9 +15,10 @@ import psutil
 import pytest
 from celery.exceptions import Ignore
 
-from jobtastic_signals import OptionError, SettingError, events, memory
-from jobtastic_signals.memory import WARM_UP, WINDOW, Growth, Trace, peak, resident, tidied
-from jobtastic_signals.middleware import memory as watch
+from jobtastic_signals import OptionError, SettingError, events
+from jobtastic_signals.memory import middleware as watch
+from jobtastic_signals.memory import process as memory
+from jobtastic_signals.memory.process import WARM_UP, WINDOW, Growth, Trace, peak, resident, tidied
 
 from . import unit_apps
 from .unit_apps import deliver, entry_of, published, real, store_of, work_off

@@ -13,11 +13,11 @@ from kombu.exceptions import OperationalError
 
 from jobtastic_signals import Jobtastic, JobtasticError, Middleware, OptionError
 from jobtastic_signals.calls import Served
-from jobtastic_signals.middleware.memory import MemoryWatch
-from jobtastic_signals.middleware.progress import ProgressReports
-from jobtastic_signals.middleware.sharing import Sharing
+from jobtastic_signals.memory.middleware import MemoryWatch
 from jobtastic_signals.options import Option, boolean_free_number
+from jobtastic_signals.progress.middleware import ProgressReports
 from jobtastic_signals.registry import installation_on
+from jobtastic_signals.sharing.middleware import Sharing
 
 from . import unit_apps
 from .unit_apps import deliver, entry_of, is_changed, key_of, published, real, work_off

@@ -20,7 +20,7 @@ from celery import Celery, Task, signals
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 
 from jobtastic_signals import JobtasticError, events, phase, track, update_progress
-from jobtastic_signals.reporting import HELD_BACK, Past, Progress, current_progress
+from jobtastic_signals.progress.reporter import HELD_BACK, Past, Progress, current_progress
 
 from . import unit_apps
 from .unit_apps import deliver, is_changed, published, real, store_of, work_off
@@ -453,7 +453,7 @@ def test_a_soft_time_limit_in_the_first_record_leaves_nothing_behind(new_app, mo
         raise SoftTimeLimitExceeded
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobtastic_signals.backends.start_progress", strike)
+        patch.setattr("jobtastic_signals.results.backend.start_progress", strike)
         assert isinstance(run(app, lambda self: 1).result, SoftTimeLimitExceeded)
     assert current_progress.get() is None
 
@@ -715,7 +715,7 @@ def test_counts_that_start_again_are_not_held_back_by_an_update_frequency():
 
 
 def test_what_an_update_frequency_holds_back_is_written_in_a_while(new_app, records, monkeypatch):
-    monkeypatch.setattr("jobtastic_signals.reporting.HELD_BACK", 0.2)
+    monkeypatch.setattr("jobtastic_signals.progress.reporter.HELD_BACK", 0.2)
     assert HELD_BACK > 1
     app = new_app(jobtastic_progress_interval=0.01)
 

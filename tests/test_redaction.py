@@ -6,11 +6,11 @@ import pytest
 from celery import Celery
 
 from jobtastic_signals import SettingError, events
-from jobtastic_signals.redaction import told, without_passwords
 from jobtastic_signals.settings import Settings
 from jobtastic_signals.stores import open_store
 from jobtastic_signals.stores.guard import GuardedStore
 from jobtastic_signals.stores.memory import MemoryStore
+from jobtastic_signals.support.redaction import told, without_passwords
 
 SECRET = "s3cret"
 URL = f"memory://me:{SECRET}@host/0?ssl_password={SECRET}"

@@ -14,7 +14,7 @@ from celery import Celery
 from celery.exceptions import TaskRevokedError
 
 from jobtastic_signals import JobtasticError, forget, task_status
-from jobtastic_signals.web.status import is_final, plain
+from jobtastic_signals.results.status import is_final, plain
 
 from . import unit_apps
 from .unit_apps import key_of, store_of, work_off

@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 from celery import Celery, Task, chain, chord, group, states
 
-from jobtastic_signals import SettingError, UnkeyableError, canonical
-from jobtastic_signals.canonical import MAX_DEPTH, register_type
+from jobtastic_signals import SettingError, UnkeyableError
+from jobtastic_signals.keys import canonical
+from jobtastic_signals.keys.canonical import MAX_DEPTH, register_type
 from jobtastic_signals.settings import Settings
 from jobtastic_signals.stores.memory import MemoryStore
 

@@ -9,18 +9,18 @@ from typing import Any
 from kombu.utils.imports import symbol_by_name
 
 from ..errors import SettingError, StoreError
-from ..redaction import told
+from ..support.redaction import told
 from .base import Claim, Result, Store
 
 __all__ = ["Claim", "Result", "Store", "open_store"]
 
-_REDIS = (".redis:RedisStore", "redis")
+_REDIS = (".redis.store:RedisStore", "redis")
 
 #: The class for each scheme, and the extra that installs its driver.
 _STORES: dict[str, tuple[str, str | None]] = {
     "disk": (".disk:DiskStore", None),
-    "django": (".django:DjangoStore", "django"),
-    "memcached": (".memcached:MemcachedStore", "memcached"),
+    "django": (".django.store:DjangoStore", "django"),
+    "memcached": (".memcached.store:MemcachedStore", "memcached"),
     "memory": (".memory:MemoryStore", None),
     "redis": _REDIS,
     "rediss": _REDIS,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
-from ..redaction import without_passwords
+from ..support.redaction import without_passwords
 
 __all__ = ["Claim", "Result", "Store"]
 

@@ -27,7 +27,7 @@ from diskcache.core import DBNAME, MODE_PICKLE
 
 from ..errors import SettingError, StoreError
 from .base import Claim, Result, Store
-from .decisions import LAPSED_CLAIMS, admitted, kept_until, may_settle, until
+from .rules import LAPSED_CLAIMS, admitted, kept_until, may_settle, until
 
 __all__ = ["DiskStore"]
 

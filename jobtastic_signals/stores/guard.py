@@ -13,9 +13,9 @@ from typing import TypeVar
 from celery.exceptions import SoftTimeLimitExceeded
 
 from .. import events
-from ..breaker import Breaker
 from ..errors import SettingError, StoreError
-from ..redaction import without_passwords
+from ..support.circuit_breaker import Breaker
+from ..support.redaction import without_passwords
 from .base import Claim, Result, Store
 
 __all__ = ["GuardedStore"]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from .base import Claim, Result, Store
-from .decisions import admitted, kept_until, may_settle, until
+from .rules import admitted, kept_until, may_settle, until
 
 __all__ = ["MemoryStore"]
 

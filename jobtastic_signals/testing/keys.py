@@ -18,10 +18,10 @@ from celery import Signature, Task
 from hypothesis import strategies as st
 from kombu import serialization
 
-from ..canonical import encode
-from ..delivery import models_dumped, serializer_of
-from ..explanation import arguments_of, explain, explain_difference
-from ..keys import Argument
+from ..explain import arguments_of, explain, explain_difference
+from ..keys.canonical import encode
+from ..keys.recipe import Argument
+from ..keys.roundtrip import models_dumped, serializer_of
 from ..registry import required_sharing_of
 
 __all__ = ["assert_key_survives_serializer", "assert_keys_distinguish", "calls"]

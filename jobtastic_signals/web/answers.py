@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .events import Feed
+    from .sse import Feed
 
 __all__ = [
     "METHODS",

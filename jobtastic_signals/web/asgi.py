@@ -21,7 +21,7 @@ from celery import Celery
 
 from .answers import Answer, Refusal
 from .endpoint import Endpoint
-from .events import astream
+from .sse import astream
 from .tokens import SecretSigner
 
 try:

@@ -22,8 +22,8 @@ from celery import Celery
 
 from .answers import Answer
 from .endpoint import DetachedEndpoint, Endpoint
-from .events import astream
-from .events import stream as chunks
+from .sse import astream
+from .sse import stream as chunks
 from .tokens import SALT, SEPARATOR, BadTokenError, ExpiredTokenError, checked_id
 
 try:

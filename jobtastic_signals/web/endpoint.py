@@ -18,9 +18,9 @@ from celery import Celery
 from celery.exceptions import ImproperlyConfigured
 
 from ..errors import JobtasticError
+from ..results.status import task_status
 from .answers import Answer, Refusal, no_stream_any_more, only_reading, script, to_json, to_stream
-from .events import FINAL_ID, Feed
-from .status import task_status
+from .sse import FINAL_ID, Feed
 from .tokens import TASK_ID, TOKEN, BadTokenError, ExpiredTokenError, Signer
 
 __all__ = ["DetachedEndpoint", "Endpoint"]

@@ -19,7 +19,7 @@ from celery import Celery
 
 from .answers import METHODS, Answer
 from .endpoint import DetachedEndpoint, Endpoint
-from .events import stream as chunks
+from .sse import stream as chunks
 from .tokens import SecretSigner
 
 try:

@@ -6,7 +6,7 @@ import enum
 import sys
 import threading
 
-from jobtastic_signals.canonical import MAX_DEPTH
+from jobtastic_signals.keys.canonical import MAX_DEPTH
 
 
 class Whole(int):

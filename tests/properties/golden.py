@@ -8,7 +8,7 @@ import json
 from hashlib import blake2b
 from pathlib import Path
 
-from jobtastic_signals.canonical import encode, register_type
+from jobtastic_signals.keys.canonical import encode, register_type
 
 from ..test_keys import keys_of
 from . import specs

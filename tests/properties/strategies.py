@@ -9,7 +9,7 @@ import math
 
 from hypothesis import strategies as st
 
-from jobtastic_signals.canonical import encode
+from jobtastic_signals.keys.canonical import encode
 
 from . import specs
 from .specs import ENUMS, FLAGS, HERE, MODELS, RECORDS, SEQUENCES, SETS, TOKENS, build

@@ -2,8 +2,8 @@
 
 from itertools import combinations, permutations
 
-from jobtastic_signals.canonical import register_type
-from jobtastic_signals.keys import SIGNIFICANT_KWARGS
+from jobtastic_signals.keys.canonical import register_type
+from jobtastic_signals.keys.recipe import SIGNIFICANT_KWARGS
 
 from ..test_keys import keys_of
 from . import specs

@@ -3,8 +3,8 @@
 import pytest
 from kombu import serialization
 
-from jobtastic_signals.canonical import encode, register_type
-from jobtastic_signals.delivery import delivery_by
+from jobtastic_signals.keys.canonical import encode, register_type
+from jobtastic_signals.keys.roundtrip import delivery_by
 
 from ..test_keys import SERIALIZERS, keys_of
 from . import specs

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 
-from jobtastic_signals.canonical import encode, register_type
+from jobtastic_signals.keys.canonical import encode, register_type
 
 from . import specs
 from .interpreters import Pool

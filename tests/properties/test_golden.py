@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jobtastic_signals.canonical import _WRITERS, encode
+from jobtastic_signals.keys.canonical import _WRITERS, encode
 
 from . import golden
 from .specs import FLAGS, HERE, MODELS, RECORDS, TOKENS, build

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from jobtastic_signals import UnkeyableError
-from jobtastic_signals.canonical import encode, register_type
+from jobtastic_signals.keys.canonical import encode, register_type
 
 from ..test_keys import SERIALIZERS, keys_of
 from . import specs

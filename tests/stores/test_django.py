@@ -15,7 +15,7 @@ from django.core.cache import caches
 
 from jobtastic_signals import Claim, SettingError, StoreError
 from jobtastic_signals.stores import open_store
-from jobtastic_signals.stores.django_buckets import _BUCKET, _number
+from jobtastic_signals.stores.django.buckets import _BUCKET, _number
 from jobtastic_signals.testing import StoreConformance
 from jobtastic_signals.testing.conformance.atomicity import forks
 from jobtastic_signals.testing.conformance.races import contend

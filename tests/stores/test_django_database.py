@@ -15,8 +15,9 @@ from django.core.cache import caches
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DatabaseError, connection, connections, transaction
 
-from jobtastic_signals import Claim, StoreError, threads
+from jobtastic_signals import Claim, StoreError
 from jobtastic_signals.stores import open_store
+from jobtastic_signals.support import threads
 
 from ..workers.servers import wait_until
 

@@ -6,8 +6,9 @@ import psutil
 import pytest
 import redis
 
-from jobtastic_signals import Claim, StoreError, breaker
-from jobtastic_signals.stores import django as django_module
+from jobtastic_signals import Claim, StoreError
+from jobtastic_signals.stores.django import store as django_module
+from jobtastic_signals.support import circuit_breaker as breaker
 
 from ..workers.servers import redis_server, wait_until
 from .django_caches import BACKENDS

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jobtastic_signals import breaker
+from jobtastic_signals.support import circuit_breaker as breaker
 
 from .project import Project, warnings_of_ours
 from .without_permission import NOBODY

@@ -9,9 +9,9 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from jobtastic_signals import Claim, Result, SettingError, events
-from jobtastic_signals.breaker import RETRY_AFTER
 from jobtastic_signals.stores.guard import GuardedStore, check_namespace
 from jobtastic_signals.stores.memory import MemoryStore
+from jobtastic_signals.support.circuit_breaker import RETRY_AFTER
 
 OPERATIONS = {
     "lookup": (lambda store: store.lookup("key"), None),

@@ -13,8 +13,9 @@ from unittest.mock import ANY
 import psutil
 import pytest
 
-from jobtastic_signals import Claim, StoreError, breaker
+from jobtastic_signals import Claim, StoreError
 from jobtastic_signals.stores import open_store
+from jobtastic_signals.support import circuit_breaker as breaker
 
 from ..workers.servers import memcached, wait_until
 from .operations import OPERATIONS, broken_off, every_operation, fails_in_time, open_patient

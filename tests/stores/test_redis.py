@@ -12,8 +12,8 @@ from redis.connection import Connection
 
 from jobtastic_signals import Claim, Result
 from jobtastic_signals.stores import _STORES, open_store
-from jobtastic_signals.stores.decisions import LAPSED_CLAIMS
-from jobtastic_signals.stores.redis import RedisStore
+from jobtastic_signals.stores.redis.store import RedisStore
+from jobtastic_signals.stores.rules import LAPSED_CLAIMS
 from jobtastic_signals.testing import Clock, StoreConformance
 from jobtastic_signals.testing.conformance.atomicity import forks
 from tests.workers.servers import free_port, wait_until

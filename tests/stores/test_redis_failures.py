@@ -8,8 +8,9 @@ from functools import partial
 import pytest
 import redis
 
-from jobtastic_signals import breaker, stores
+from jobtastic_signals import stores
 from jobtastic_signals.stores import open_store
+from jobtastic_signals.support import circuit_breaker as breaker
 from tests.workers.servers import free_port, wait_until
 
 from .operations import OPERATIONS, broken_off, every_operation, fails_in_time, open_patient

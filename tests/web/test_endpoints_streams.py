@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 from jobtastic_signals.testing import Clock
-from jobtastic_signals.web.events import Feed
+from jobtastic_signals.web.sse import Feed
 
 from ..workers.servers import redis_server, wait_until
 from .servers import SERVERS

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import redis
 
-from jobtastic_signals.memory import WARM_UP
-from jobtastic_signals.middleware.memory import UNATTRIBUTED
+from jobtastic_signals.memory.middleware import UNATTRIBUTED
+from jobtastic_signals.memory.process import WARM_UP
 
 from . import project as project_module
 from .conftest import on, worker

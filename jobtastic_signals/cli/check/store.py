@@ -1,0 +1,92 @@
+"""The store as this process sees it, tried out with a claim and a result of its own."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from functools import partial
+
+from ...errors import JobtasticError, StoreError
+from ...settings import Settings
+from ...stores import Claim, Result, Store, open_store
+from ...stores.disk import DiskStore
+from ...support.redaction import without_passwords
+from ...support.threads import call_within
+from .base import Finding, mend, ok
+from .folder import check_folder, why_unusable
+
+__all__ = ["StoreHere"]
+
+#: Seconds within which a store has to answer.
+DEADLINE = 10.0
+
+#: How many rounds are measured at most, and for how many seconds.
+ROUNDS, LONGEST = 25, 1.0
+
+#: Seconds after which nothing is left of a check that was killed.
+LEFTOVERS = 60.0
+
+
+class StoreHere:
+    """The store that *settings* name.
+
+    :ivar url: without its passwords.
+    :ivar identity: ``None`` until :meth:`check` has learnt it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.url, self.namespace = without_passwords(settings.store), settings.namespace
+        self.identity: str | None = None
+
+    def check(self) -> Iterator[Finding]:
+        """Whether it works, and how fast. A folder that is not there is not made."""
+        try:
+            with closing(open_store(self._settings.store, **self._settings.store_options)) as store:
+                yield from self._try_out(store)
+        except Exception as error:
+            reason = str(error) if isinstance(error, JobtasticError) else f"{type(error).__name__}: {error}"
+            yield mend("store", f"{self.url} does not work, so nothing is shared: {reason}")
+
+    def _try_out(self, store: Store) -> Iterator[Finding]:
+        unusable = why_unusable(store.folder) if isinstance(store, DiskStore) else None
+        if unusable is not None:
+            yield unusable
+            return
+        self.identity, seconds = call_within(DEADLINE, partial(_try_out, store))
+        yield ok("store", f"{self.url} ({self.identity})")
+        if isinstance(store, DiskStore):
+            yield from check_folder(store.folder)
+        yield ok("store", f"{seconds * 1000:.2f} ms to claim, settle, look up and forget (median)")
+
+
+def _try_out(store: Store) -> tuple[str, float]:
+    """The identity of *store*, and the median of the seconds that a round takes."""
+    key, owner = f"check:{uuid.uuid4().hex}", uuid.uuid4().hex
+    taken: list[float] = []
+    end = time.monotonic() + LONGEST
+    try:
+        while len(taken) < ROUNDS and time.monotonic() < end:
+            taken.append(_go_round(store, key, owner))
+    finally:
+        with suppress(Exception):
+            store.forget(key)
+            store.release(key, owner)
+    return store.identity, statistics.median(taken)
+
+
+def _go_round(store: Store, key: str, owner: str) -> float:
+    start = time.perf_counter()
+    claim = store.admit(key, owner, LEFTOVERS)
+    settled = store.settle(key, owner, key.encode(), LEFTOVERS)
+    found = store.lookup(key)
+    forgotten = store.forget(key)
+    seconds = time.perf_counter() - start
+    claimed = isinstance(claim, Claim) and claim.owner == owner
+    read = isinstance(found, Result) and found.payload == key.encode()
+    if not (claimed and settled and read and forgotten and store.lookup(key) is None):
+        raise StoreError("what was put there is not what was found there")
+    return seconds

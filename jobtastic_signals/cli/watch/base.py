@@ -1,0 +1,162 @@
+"""What is seen of a task, made fit for a terminal, and what shows it."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from reprlib import Repr
+from types import TracebackType
+from typing import Any
+
+from celery import states
+
+from ...results.status import is_final
+
+__all__ = ["Sight", "View", "clean", "sight_of", "span"]
+
+#: What joins letters in some scripts, and the parts of some emoji. Other characters that draw nothing
+#: themselves can move the cursor, clear the screen, or turn the order of what follows.
+_JOINERS = "\u200c\u200d"
+
+#: Larger numbers are no count of anything.
+_LARGEST = 1e15
+
+_short = Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 100
+_short.maxdict = _short.maxlist = 6
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What is seen of a task at one time; all text but the id is clean.
+
+    :ivar state: the true one, as ``REVOKED``.
+    :ivar percent: 0 to 100, ``None`` where the task has not told.
+    :ivar count: what is done of what there is, as ``5/12``, or no text.
+    :ivar left: the time left, as ``7 s left``, or no text.
+    :ivar message: what the task says, or what there is to say of its state.
+    :ivar outcome: the result, or the exception; no text before the end.
+    """
+
+    task_id: str
+    state: str
+    percent: float | None = None
+    count: str = ""
+    left: str = ""
+    message: str = ""
+    outcome: str = ""
+    final: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        return bool(self.state == states.SUCCESS)
+
+    @property
+    def name(self) -> str:
+        """The id as text that a terminal can show."""
+        return clean(self.task_id)
+
+
+class View:
+    """Shows sights; a context manager, inside which its methods are called."""
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(
+        self, cls: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def show(self, sight: Sight) -> None:
+        """Called with what is seen at each look, and for each task at most once with a final sight."""
+
+    def give_up(self, sight: Sight, seconds: float) -> None:
+        """Called in the end for each task that has not ended within *seconds*."""
+
+    def say(self, notice: str) -> None:
+        """Called with a sentence about the watching itself, as that the backend is down."""
+
+
+def sight_of(status: Mapping[str, Any]) -> Sight:
+    r"""What is seen in *status*, from :func:`~jobtastic_signals.web.status.task_status`.
+
+    >>> sight_of({"task": {"id": "x", "status": "SUCCESS", "result": [1, "\x1b[2J"]}}).outcome
+    "[1, '\\x1b[2J']"
+    """
+    task = status["task"]
+    state = clean(str(task.get("state", task["status"])))
+    result = task["result"]
+    if is_final(status):
+        outcome = _short.repr(result) if state == states.SUCCESS else str(result)
+        return Sight(task["id"], state, outcome=clean(outcome), final=True)
+    meta = result if isinstance(result, Mapping) else {}
+    percent = _number(meta.get("progress_percent"))
+    return Sight(
+        task["id"],
+        state,
+        percent if percent is None else min(max(percent, 0.0), 100.0),
+        _count(meta),
+        _left(meta),
+        _message(state, result, meta),
+    )
+
+
+def clean(text: str, longest: int = 300) -> str:
+    r"""*text* on one line, with all that could do more to a terminal than stand there made visible.
+
+    >>> clean("a\tb\nc \x1b[31mred\u202e")
+    'a b c \\x1b[31mred\\u202e'
+    """
+    cut = text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return "".join(map(_visible, cut))
+
+
+def span(seconds: float) -> str:
+    """A time to wait, for people.
+
+    >>> span(0.2), span(59.6), span(200), span(7500)
+    ('1 s', '1 min', '3 min', '2 h 5 min')
+    """
+    if round(seconds) < 60:
+        return f"{round(seconds) or 1} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _visible(character: str) -> str:
+    category = unicodedata.category(character)
+    if character in "\n\r\t" or category in ("Zl", "Zp"):
+        return " "
+    if category in ("Cc", "Cf", "Cs") and character not in _JOINERS:
+        return character.encode("unicode_escape").decode()
+    return character
+
+
+def _number(value: Any) -> float | None:
+    """*value* if it is a number that means something."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _LARGEST:
+        return None
+    return value
+
+
+def _count(meta: Mapping[str, Any]) -> str:
+    completed, total = _number(meta.get("completed")), _number(meta.get("total"))
+    if completed is None:
+        return ""
+    return f"{completed:.10g}" if total is None else f"{completed:.10g}/{total:.10g}"
+
+
+def _left(meta: Mapping[str, Any]) -> str:
+    seconds = _number(meta.get("time_remaining"))
+    return f"{span(seconds)} left" if seconds is not None and seconds > 0 else ""
+
+
+def _message(state: str, result: Any, meta: Mapping[str, Any]) -> str:
+    if state == states.PENDING:
+        return "waiting, or unknown"
+    if state == states.RETRY:
+        return clean(str(result))
+    message = meta.get("message")
+    return "" if message is None else clean(str(message))

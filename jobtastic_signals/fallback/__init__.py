@@ -1,0 +1,1 @@
+"""Fallbacks: calls that are answered although the broker is down."""

@@ -1,0 +1,1 @@
+"""Keys: one text for all calls that are the same."""

@@ -1,0 +1,1 @@
+"""Memory: warnings about runs that leave their process larger than it was."""

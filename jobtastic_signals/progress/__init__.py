@@ -1,0 +1,1 @@
+"""Progress: what a run reports while it goes on, and how long it will take."""

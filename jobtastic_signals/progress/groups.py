@@ -1,0 +1,116 @@
+"""Progress of several tasks together: groups, chains and chords."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
+
+from celery import states
+from celery.backends.base import Backend, KeyValueStoreBackend
+from celery.result import AsyncResult, ResultSet
+
+from ..results import backend as backends
+from ..results.backend import Meta
+from .eta import ALMOST
+
+__all__ = ["group_progress"]
+
+#: How many tasks are asked for in one read.
+AT_ONCE = 1000
+
+
+def group_progress(result: AsyncResult[Any] | ResultSet[Any]) -> dict[str, Any]:
+    """How far the tasks behind *result* are, as one.
+
+    *result* is what a group, a chain or a chord gave: of a chain or chord the last result, whose parents
+    come first. Every task counts the same, a failed one as completed. A result backend that can is asked for
+    many tasks in one read.
+
+    :returns: what the progress of one run has, with ``completed`` of ``total`` tasks, and how many of them
+        ``failed``. ``time_remaining`` is the longest of the running tasks, and ``-1`` where the time of one
+        that has not ended is unknown.
+    :raises JobtasticError: if there is no result backend.
+    :raises Exception: what the result backend raises when it cannot be asked.
+
+    >>> from celery import Celery, group
+    >>> app = Celery("proj", broker="memory://", backend="cache+memory://")
+    >>> group_progress(app.GroupResult("empty", []))["progress_percent"]
+    100
+    >>> first, second = app.AsyncResult("ended"), app.AsyncResult("unknown")
+    >>> first.backend.store_result("ended", 1, "SUCCESS")
+    1
+    >>> progress = group_progress(app.GroupResult("both", [first, second]))
+    >>> progress["progress_percent"], progress["completed"], progress["total"], progress["time_remaining"]
+    (50.0, 1, 2, -1)
+    """
+    tasks = {task.id: task for task in _tasks(result)}
+    metas = _metas(tasks)
+    ended = [meta for meta in metas.values() if meta["status"] in states.READY_STATES]
+    running = [_progress(meta) for meta in metas.values() if meta["status"] not in states.READY_STATES]
+    percents = [100.0 for _ in ended] + [percent for percent, _ in running]
+    times = [left for _, left in running]
+    return {
+        "progress_percent": min(round(sum(percents) / len(percents), 2), ALMOST) if running else 100,
+        "time_remaining": -1 if -1 in times else max(times, default=0),
+        "completed": len(ended),
+        "total": len(tasks),
+        "message": None,
+        "failed": sum(meta["status"] != states.SUCCESS for meta in ended),
+    }
+
+
+def _tasks(result: Any) -> Iterator[AsyncResult[Any]]:
+    """The tasks behind *result* and its parents; what is both in a group and in a chain comes twice."""
+    while result is not None:
+        if isinstance(result, ResultSet):
+            for member in result.results:
+                yield from _tasks(member)
+        else:
+            yield result
+        result = result.parent if hasattr(result, "parent") else None
+
+
+def _metas(tasks: Mapping[str, AsyncResult[Any]]) -> dict[str, Meta]:
+    """What is known of each task: from results that have been loaded, else by as few reads as possible."""
+    known = {task_id: task._cache for task_id, task in tasks.items() if task._cache}
+    asked: dict[Backend, list[str]] = {}
+    for task_id, task in tasks.items():
+        if task_id not in known:
+            asked.setdefault(task.backend, []).append(task_id)
+    for backend, task_ids in asked.items():
+        for start in range(0, len(task_ids), AT_ONCE):
+            known.update(_read(backend, task_ids[start : start + AT_ONCE]))
+    return known
+
+
+def _read(backend: Backend, task_ids: list[str]) -> dict[str, Meta]:
+    if isinstance(backend, KeyValueStoreBackend):
+        try:
+            found = backend.mget([backend.get_key_for_task(task_id) for task_id in task_ids])
+        except NotImplementedError:
+            pass
+        else:
+            values = found.values() if isinstance(found, Mapping) else found
+            decoded = [backend.decode_result(value) for value in values if value]
+            metas: dict[str, Meta] = {meta["task_id"]: meta for meta in decoded}
+            return {task_id: metas.get(task_id, _PENDING) for task_id in task_ids}
+    return {task_id: backends.read_meta(backend, task_id) for task_id in task_ids}
+
+
+_PENDING: Meta = {"status": states.PENDING, "result": None}
+
+
+def _progress(meta: Meta) -> tuple[float, float]:
+    """Percent and seconds left of a task that has not ended."""
+    record = meta["result"]
+    if meta["status"] != backends.PROGRESS or not isinstance(record, Mapping):
+        return 0.0, -1
+    # Written by whoever sets this state, as tasks of other makes do.
+    percent, left = (record.get(name) for name in ("progress_percent", "time_remaining"))
+    percent = min(max(float(percent), 0.0), 100.0) if _is_finite(percent) else 0.0
+    return percent, left if _is_finite(left) and left >= 0 else -1
+
+
+def _is_finite(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and math.isfinite(value)

@@ -1,0 +1,1 @@
+"""Sharing: identical calls have one run, and its result answers later ones."""

@@ -1,0 +1,204 @@
+"""``django://alias``: claims and results in a cache of Django's, whatever that is kept in.
+
+For projects that have a cache which all their processes share, and want no other server. Of a cache only
+``add`` is atomic, so a change takes a mutex, and five or six questions to the server. ``redis://`` and
+``memcached://`` know more of theirs, and change a claim in a tenth of the time.
+
+What to know:
+
+* Where a cache drops what it has no room for, it drops claims too. That of a database, and that of the
+  process's memory, do so beyond ``MAX_ENTRIES``, which are 300 unless set: more are needed, a warning says.
+  Of several Memcached servers one that fails leaves its keys to others, who know of no claims.
+* Aliases share if they name one server and have the same ``KEY_PREFIX``, ``VERSION`` and ``KEY_FUNCTION``.
+* The mutex ends by itself after a few seconds, so a process that is killed with it stops others no longer.
+  One that stands still for so long, in the midst of a write, can undo what was decided meanwhile.
+* The cache of a database is written by threads with connections of their own: at once, whatever the
+  transaction of the request does, and from async code too. With SQLite, a transaction that has written keeps
+  them from that until it ends: give the cache a database of its own.
+* What we store is text of ours, but Django pickles nearly all that it caches. Who can write to the server can
+  run code in all that read from it.
+* ``LocMemCache`` is of one process: for tests. ``DummyCache`` keeps nothing, and ``FileBasedCache`` has an
+  ``add`` that is not atomic: both are refused. That of a third party has to have one that is.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from django.core.cache import caches
+from django.core.cache.backends.db import BaseDatabaseCache
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.filebased import FileBasedCache
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.exceptions import ImproperlyConfigured
+from django.db import close_old_connections
+from django.utils.module_loading import import_string
+
+from ...errors import SettingError, StoreError
+from ...support.redaction import told
+from ...support.threads import call_within
+from ..base import Claim, Result, Store
+from .buckets import BUCKETS, Buckets
+
+__all__ = ["DjangoStore"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Entries below which a cache that counts them is too small.
+_ENOUGH = 10_000
+
+#: Seconds beyond the timeout for a thread to say why it has given up.
+_GRACE = 0.05
+
+#: Questions that may be open at once: each has a thread, and a server that hangs would make them many.
+_MOST = 200
+
+#: Buckets that are read at once.
+_BATCH = 128
+
+
+class DjangoStore(Store):
+    """A cache in Django's setting ``CACHES``.
+
+    It is asked in threads that keep their connections, as Django's settings let them, for a minute after the
+    last question.
+
+    :param url: ``django://alias``.
+    :param timeout: seconds that an operation may take, with all its questions to the server.
+    """
+
+    schemes = ("django",)
+
+    def __init__(self, url: str, *, timeout: float = 0.25, **options: Any) -> None:
+        super().__init__(url, **options)
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0:
+            raise TypeError(f"timeout={timeout!r} is not a positive number")
+        self._timeout = timeout
+        self._alias = _alias_of(url)
+        self._is_of_this_process = issubclass(_backend_of(url, self._alias), LocMemCache)
+        # What each process has asked, and its threads have not answered.
+        self._asked: dict[int, set[object]] = {}
+
+    @property
+    def identity(self) -> str:
+        identity = self._within_time(lambda buckets: buckets.identity)
+        return f"django:{identity}:{os.getpid()}" if self._is_of_this_process else f"django:{identity}"
+
+    def lookup(self, key: str) -> Result | Claim | None:
+        return self._within_time(lambda buckets: buckets.lookup(key))
+
+    def ask(self, key: str, owner: str, lease: float) -> Result | Claim:
+        return self._within_time(lambda buckets: buckets.ask(key, owner, lease))
+
+    def admit(
+        self,
+        key: str,
+        owner: str,
+        lease: float,
+        *,
+        waited_for: str | None = None,
+        stale: str | None = None,
+        waits: bool = True,
+    ) -> Result | Claim:
+        return self._within_time(
+            lambda buckets: buckets.admit(key, owner, lease, waited_for=waited_for, stale=stale, waits=waits)
+        )
+
+    def extend(self, key: str, owner: str, lease: float) -> bool:
+        return self._within_time(lambda buckets: buckets.extend(key, owner, lease))
+
+    def settle(
+        self, key: str, owner: str, payload: bytes, ttl: float | None, *, handover: float = 0.0
+    ) -> bool:
+        return self._within_time(lambda buckets: buckets.settle(key, owner, payload, ttl, handover=handover))
+
+    def release(self, key: str, owner: str, *, unless_waited: bool = False) -> bool:
+        return self._within_time(lambda buckets: buckets.release(key, owner, unless_waited=unless_waited))
+
+    def forget(self, key: str) -> bool:
+        return self._within_time(lambda buckets: buckets.forget(key))
+
+    def entries(self, prefix: str = "") -> Iterator[tuple[str, Result | Claim]]:
+        for start in range(0, BUCKETS, _BATCH):
+            yield from self._entries_in(range(start, start + _BATCH), prefix)
+
+    def _entries_in(self, numbers: range, prefix: str) -> list[tuple[str, Result | Claim]]:
+        return self._within_time(lambda buckets: list(buckets.entries(prefix, numbers=numbers)))
+
+    def _within_time(self, ask: Callable[[Buckets], T]) -> T:
+        """What *ask* gives in a thread of ours.
+
+        In the caller's own, a write could be part of its transaction, async code may not use a database,
+        and nothing but the settings of each cache says how long it waits for a server.
+        """
+        give_up = time.monotonic() + self._timeout
+        asked = self._asked.setdefault(os.getpid(), set())
+        if len(asked) >= _MOST:
+            raise StoreError(f"{self.url}: {_MOST} questions have not been answered yet")
+        question = object()
+
+        def work() -> T:
+            try:
+                return self._answer(ask, give_up)
+            finally:
+                asked.discard(question)
+
+        asked.add(question)
+        try:
+            return call_within(self._timeout + _GRACE, work)
+        except TimeoutError as error:
+            raise StoreError(f"{self.url}: {error}") from error
+
+    def _answer(self, ask: Callable[[Buckets], T], give_up: float) -> T:
+        close_old_connections()
+        try:
+            cache, timeout = caches[self._alias], self._timeout
+            return ask(Buckets(self.url, cache, give_up=give_up, timeout=timeout, clock=self._clock))
+        finally:
+            close_old_connections()
+
+
+def _alias_of(url: str) -> str:
+    alias = unquote(url.partition("://")[2].rstrip("/"))
+    if not alias or "/" in alias:
+        raise SettingError(f"jobtastic_store={told(url)} names no cache; write django://default")
+    return alias
+
+
+def _backend_of(url: str, alias: str) -> type:
+    setting = f"jobtastic_store={told(url)}"
+    try:
+        known = caches.settings
+    except ImproperlyConfigured as error:
+        raise SettingError(f"{setting} needs Django's settings: {error}") from error
+    if alias not in known:
+        raise SettingError(f"{setting}: Django's CACHES has {', '.join(known)}, and no {alias!r}")
+    try:
+        backend: type = import_string(known[alias]["BACKEND"])
+    except (KeyError, ImportError) as error:
+        raise SettingError(f"{setting}: its BACKEND cannot be imported: {error}") from error
+    if issubclass(backend, DummyCache):
+        raise SettingError(f"{setting}: a DummyCache keeps nothing, so nothing could be shared")
+    if issubclass(backend, FileBasedCache):
+        raise SettingError(
+            f"{setting}: a FileBasedCache can give one claim to two owners, since its add() is not atomic; "
+            "disk:///a/folder keeps claims in files"
+        )
+    if issubclass(backend, (LocMemCache, BaseDatabaseCache)):
+        most = (known[alias].get("OPTIONS") or {}).get("MAX_ENTRIES", 300)
+        if int(most) < _ENOUGH:
+            logger.warning(
+                "%s: beyond %s entries this cache drops some, claims too; set MAX_ENTRIES in its OPTIONS to "
+                "%s or more",
+                setting,
+                most,
+                _ENOUGH,
+            )
+    return backend

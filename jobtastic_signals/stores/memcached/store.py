@@ -1,0 +1,214 @@
+"""``memcached://``: claims and results in Memcached, for all hosts that use the same servers.
+
+One item holds what is known of a key, and each decision is a loop: read it, decide, and write it if nobody
+else has done so meanwhile (``gets`` and ``cas``). A payload too large for that lies in items of its own.
+Items are bytes and JSON, never pickles.
+
+Memcached keeps nothing for sure. Under memory pressure it drops what was not used for long, *claims too*,
+and a restart drops everything. Then a call runs that need not have run, and none waits for what never
+comes. Where that costs too much, take a store that keeps claims.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from ...errors import SettingError, StoreError
+from ...support.redaction import told
+from ..base import Claim, Result
+from ..cas import Decision, Entry, EntryStore, Pieces
+from .servers import Address, Server
+
+__all__ = ["MemcachedStore"]
+
+T = TypeVar("T")
+
+_KEYS = "jobtastic-key-"
+_PIECES = "jobtastic-piece-"
+_IDENTITY = "jobtastic-identity"
+
+#: What counts as seconds from now for Memcached; beyond that it is a Unix time, which ends in 2038.
+_RELATIVE, _ABSOLUTE = 30 * 86400, 2**31 - 1
+
+#: Seconds by which pieces are written before their entry at most: they must not end first.
+_EARLIER = 60.0
+
+#: Keys whose entries are read at once.
+_BATCH = 50
+
+
+class MemcachedStore(EntryStore):
+    """One or more Memcached servers.
+
+    Of several, each has a part of the keys, and all callers and workers have to name the same. A server
+    that does not answer is an error for its keys: if another took them over, as most clients let it, two
+    owners could have one claim as soon as it is back.
+
+    :param url: ``memcached://host:port``, ``memcached://a:11211,b:11211`` or ``memcached:///path/to/socket``.
+    :param timeout: seconds for connecting, for each answer, and for all attempts at a decision while others
+        are faster.
+    """
+
+    schemes = ("memcached",)
+    inline_size = 500_000
+
+    def __init__(self, url: str, *, timeout: float = 0.25, **options: Any) -> None:
+        super().__init__(url, **options)
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0:
+            raise TypeError(f"timeout={timeout!r} is not a positive number")
+        self._timeout = timeout
+        self._servers = [Server(address, timeout) for address in _addresses(url)]
+
+    @property
+    def identity(self) -> str:
+        texts = []
+        for server in self._servers:
+            with server.client() as client:
+                client.add(_IDENTITY, uuid.uuid4().hex.encode())
+                found = client.get(_IDENTITY)
+            if found is None:
+                raise StoreError(f"{server.name} keeps nothing")
+            texts.append(found.decode())
+        if len(texts) == 1:
+            return f"memcached:{texts[0]}"
+        # Which of them has a key depends on how they are named.
+        named = sorted(f"{server.name} {text}" for server, text in zip(self._servers, texts, strict=True))
+        return f"memcached:{hashlib.blake2b(str(named).encode(), digest_size=16).hexdigest()}"
+
+    def entries(self, prefix: str = "") -> Iterator[tuple[str, Result | Claim]]:
+        for server in self._servers:
+            names = server.names(_KEYS)
+            for start in range(0, len(names), _BATCH):
+                with server.client() as client:
+                    found = client.get_many(names[start : start + _BATCH])
+                for value in found.values():
+                    key, entry = _load(value)
+                    shown = self._shown(entry) if key.startswith(prefix) else None
+                    if shown is not None:
+                        yield key, shown
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.close()
+
+    def _read(self, key: str) -> Entry:
+        name = _name(key)
+        with self._server_of(name).client() as client:
+            return _entry(key, client.get(name))
+
+    def _exchange(self, key: str, decide: Decision[T]) -> tuple[T, Entry, Entry]:
+        name, give_up = _name(key), time.monotonic() + self._timeout
+        with self._server_of(name).client() as client:
+            while True:
+                value, version = client.gets(name)
+                before, now = _entry(key, value), self._clock()
+                answer, after = decide(before, now)
+                if after == before or _write(client, name, key, after, version, now):
+                    return answer, before, after
+                if time.monotonic() > give_up:
+                    raise StoreError(f"for {self._timeout} s others were faster to change {key!r}")
+
+    def _read_pieces(self, pieces: Pieces) -> list[bytes] | None:
+        names = [_PIECES + name for name in pieces.names]
+        with self._server_of(pieces.name).client() as client:
+            found = client.get_many(names)
+        return [found[name] for name in names] if len(found) == len(names) else None
+
+    def _write_pieces(self, pieces: Pieces, contents: list[bytes], seconds: float | None) -> None:
+        expire = _expire(None if seconds is None else seconds + _EARLIER)
+        with self._server_of(pieces.name).client() as client:
+            for name, content in zip(pieces.names, contents, strict=True):
+                client.set(_PIECES + name, content, expire=expire)
+
+    def _drop_pieces(self, pieces: Pieces) -> None:
+        with suppress(StoreError), self._server_of(pieces.name).client() as client:
+            client.delete_many([_PIECES + name for name in pieces.names])
+
+    def _server_of(self, name: str) -> Server:
+        if len(self._servers) == 1:
+            return self._servers[0]
+        # The highest of all has it (rendezvous hashing): in whatever order they are named, and so that
+        # another server takes from each of the others only what will be its own.
+        return max(
+            self._servers,
+            key=lambda server: hashlib.blake2b(f"{server.name} {name}".encode(), digest_size=8).digest(),
+        )
+
+
+def _name(key: str) -> str:
+    # Memcached takes 250 bytes without blanks.
+    return _KEYS + hashlib.blake2b(key.encode(), digest_size=20).hexdigest()
+
+
+def _write(client: Any, name: str, key: str, entry: Entry, version: bytes | None, now: float) -> bool:
+    """Store *entry* if the item still is the one of *version*, which is ``None`` if there was none."""
+    if not entry:
+        # A delete would hit whatever is there by now, and a version that expires at once only its own.
+        return version is None or bool(client.cas(name, b"", version, expire=-1))
+    payload = b"" if entry.result is None else entry.result.payload
+    value = json.dumps([key, *entry.dump()]).encode() + b"\n" + payload
+    expire = _expire(entry.seconds(now))
+    if version is None:
+        return bool(client.add(name, value, expire=expire))
+    return bool(client.cas(name, value, version, expire=expire))
+
+
+def _load(value: bytes) -> tuple[str, Entry]:
+    head, _, payload = value.partition(b"\n")
+    try:
+        key, *dumped = json.loads(head)
+        return key, Entry.load(dumped, payload)
+    except (ValueError, TypeError, IndexError) as error:
+        raise StoreError(f"an item holds what this package did not write: {head[:80]!r}") from error
+
+
+def _entry(key: str, value: bytes | None) -> Entry:
+    if value is None:
+        return Entry()
+    stored, entry = _load(value)
+    if stored != key:
+        raise StoreError(f"the item of {key!r} holds {stored!r}")
+    return entry
+
+
+def _expire(seconds: float | None) -> int:
+    """*seconds* from now as Memcached is told; ``None`` is for ever."""
+    if seconds is None:
+        return 0
+    # Memcached counts whole seconds, and may be about to count the next.
+    whole = math.ceil(max(seconds, 0)) + 1
+    if whole <= _RELATIVE:
+        return whole
+    end = int(time.time()) + whole
+    return end if end <= _ABSOLUTE else 0
+
+
+def _addresses(url: str) -> list[Address]:
+    places = url.partition("://")[2]
+    if places.startswith("/"):
+        return [unquote(places)]
+    if "@" in places:
+        raise SettingError("jobtastic_store=memcached://... takes no user and no password")
+    try:
+        # Twice the same server would list its entries twice.
+        return list(dict.fromkeys(_address(text) for text in places.rstrip("/").split(",")))
+    except ValueError as error:
+        raise SettingError(
+            f"jobtastic_store={told(url)} names no servers ({error}); write memcached://host:11211, "
+            "memcached://one:11211,other:11211 or memcached:///path/to/socket"
+        ) from error
+
+
+def _address(text: str) -> Address:
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname or parts.path:
+        raise ValueError("a host and a port are needed")
+    return parts.hostname, parts.port or 11211

@@ -1,0 +1,1 @@
+"""Support: small tools without Celery that the other folders share."""
