@@ -10,6 +10,7 @@
 """
 
 from . import events
+from .calls import Call, Run, Served
 from .errors import (
     BrokerUnavailableError,
     JobtasticError,
@@ -22,11 +23,13 @@ from .explain import explain, explain_difference
 from .fallback.api import async_or_eager, async_or_fail, delay_or_eager, delay_or_fail
 from .keys.canonical import register_type
 from .middleware import Middleware
-from .plugin import Jobtastic, forget
+from .options import Option
+from .plugin import Jobtastic
 from .progress.api import phase, track, update_progress
 from .progress.groups import group_progress
 from .results.status import task_status
-from .stores import Claim, Result, Store
+from .sharing.api import forget
+from .stores import Claim, CompareAndSwapStore, Result, Store
 
 __version__ = "0.1.0"
 
@@ -57,9 +60,14 @@ __all__ = [
     "OptionError",
     "SettingError",
     "StoreError",
-    # Extending.
-    "Claim",
+    # Extending: a middleware, and a store.
     "Middleware",
-    "Result",
+    "Call",
+    "Run",
+    "Served",
+    "Option",
     "Store",
+    "CompareAndSwapStore",
+    "Claim",
+    "Result",
 ]

@@ -1,16 +1,18 @@
-"""What hooks are given: a :class:`Call` on the client, a :class:`Run` on the worker.
+"""What hooks receive: a :class:`Call` on the client, a :class:`Run` on the worker.
 
-Both belong to one message, and hold all that is known of it; nothing of a call or a run lives anywhere
-else. The worker learns from the client through the *stamp*, a dict in the message's headers.
+Both belong to one message and hold all that is known of it. The worker learns from the client through the
+*stamp*, a dict in the headers of the message.
 """
 
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from celery import Task
 
@@ -20,15 +22,39 @@ from .keys.recipe import KeyRecipe
 if TYPE_CHECKING:
     from celery.app.task import Context
 
-    from .progress.reporter import Progress
-    from .sharing.leases import Lease
-
-__all__ = ["Call", "Run", "Served", "TaskPolicy", "current_run", "standing_in"]
+__all__ = [
+    "DELIVERY",
+    "HEADER",
+    "Call",
+    "Decision",
+    "Hooks",
+    "Raised",
+    "Run",
+    "Served",
+    "TaskPolicy",
+    "attach_run",
+    "calling_run",
+    "checked_stamp",
+    "current_call",
+    "header_of",
+    "run_of",
+    "stamp_of",
+    "standing_in",
+]
 
 logger = logging.getLogger(__name__)
 
-#: The message header that carries the stamp, and so the attribute of the request.
+T = TypeVar("T")
+
+#: The message header that carries the stamp, and so an attribute of the request.
 HEADER = "jobtastic"
+
+#: What the worker's main process adds to a request for the process that runs it: see
+#: :func:`.handlers.task_received`.
+DELIVERY = "jobtastic_delivery"
+
+#: The call whose ``apply_async`` goes on in this context, for the handler of ``before_task_publish``.
+current_call: ContextVar[Call | None] = ContextVar("jobtastic_current_call", default=None)
 
 #: The task id under which an eager run in this context stands in for one in a worker.
 standing_in: ContextVar[str | None] = ContextVar("jobtastic_standing_in", default=None)
@@ -48,18 +74,39 @@ class TaskPolicy:
     def __getitem__(self, option: str) -> Any:
         return self.options[option]
 
-    @property
+    @cached_property
+    def avoids_herds(self) -> bool:
+        """Whether identical calls share one run."""
+        return self["herd_avoidance_timeout"] is not None
+
+    @cached_property
+    def join_timeout(self) -> float:
+        """For how many seconds identical calls may join one run; 0 not at all."""
+        return self["herd_avoidance_timeout"] or 0.0
+
+    @cached_property
+    def caches(self) -> bool:
+        """Whether a result answers later calls."""
+        return bool(self["cache_duration"] >= 0)
+
+    @cached_property
     def shares(self) -> bool:
-        """Whether runs and results are shared at all; the options may be about something else."""
-        return self["herd_avoidance_timeout"] is not None or bool(self["cache_duration"] >= 0)
+        """Whether runs or results are shared at all; the options may be about something else."""
+        return self.avoids_herds or self.caches
+
+    @cached_property
+    def result_ttl(self) -> float | None:
+        """For how many seconds a result answers new callers: ``None`` for ever, 0 not at all."""
+        return None if self["cache_duration"] == 0 else max(self["cache_duration"], 0.0)
 
     def key_of(
         self, task: Task, args: Any, kwargs: Any, *, is_required: Callable[[], bool] = lambda: False
     ) -> str | None:
-        """The key of calling *task* with these arguments; ``None`` if they have none, so it goes unshared.
+        """Return the key of calling *task* with these arguments, or ``None`` if they have none.
 
-        :raises UnkeyableError: if an argument has no canonical form, where a key *is_required*; where it is
-            not, a warning tells it once for each argument of the task.
+        A call without a key goes unshared. A warning says so, once for each argument of the task.
+
+        :raises UnkeyableError: if an argument has no canonical form and a key *is_required*.
         """
         try:
             return self.keys.key(task, args, kwargs)
@@ -70,63 +117,102 @@ class TaskPolicy:
                 self._warned_of.add(error.argument)
                 logger.warning("%s; such calls go unshared", error)
         except TypeError:
-            pass  # Not what the task takes: Celery says so, or the body.
+            pass  # Not what the task accepts: Celery says so, or the body.
         return None
+
+
+class Hooks(Protocol):
+    """Whatever can call a hook of all middleware: a :class:`.MiddlewareStack`."""
+
+    def walk(self, hook: str, *subject: Any) -> None:
+        """Call *hook* of each middleware, in order."""
+
+    def walk_back(self, hook: str, *subject: Any) -> None:
+        """Call *hook* of each middleware, in reverse order."""
 
 
 @dataclass
 class Call:
     """One ``apply_async`` of a task with our options.
 
-    :ivar plain: whether it may be answered by another task's result. A *dependent* call is not: its id
-        is known elsewhere, or something follows it.
-    :ivar key: what names all identical calls.
-    :ivar claims_early: whether its key can be claimed before there is a message: it is due at once, and
-        nothing but Celery's own ``apply_async`` has a say in its id.
+    :ivar plain: whether another task's result may answer it. A *dependent* call is not plain: its id is known
+        elsewhere, or something follows it. Neither is a call that is due later.
+    :ivar hooks: the middleware of the task's app.
+    :ivar key: the name of all identical calls.
+    :ivar due_later: whether it has a ``countdown`` or an ``eta``. It shares when it is due.
+    :ivar expires: seconds until its message expires; ``None`` for never.
+    :ivar claims_early: whether its key can be claimed before there is a message, because nothing but Celery's
+        own ``apply_async`` chooses its id.
     :ivar ignore_result: whether the caller wants no result.
-    :ivar id: the task id; known when a claim is asked for, and at the latest when the message is made.
+    :ivar id: the task id; known when a claim is requested, at the latest when the message is made.
     :ivar made: whether there is a message.
-    :ivar eta: ISO text of when the task is due, as the message says; ``None`` for at once.
-    :ivar stale: owner of a claim that was found to have ended.
+    :ivar eta: ISO text of when the message is due; ``None`` for at once.
     :ivar claimed: whether the call's id has the claim on its key.
-    :ivar stamp: what the message will tell the worker.
+    :ivar answered_by: ``"result"`` or ``"run"`` if a stored result or another call's run answered it;
+        ``None`` if it is published.
+    :ivar stamp: what the message will say to the worker.
     """
 
     task: Task
     policy: TaskPolicy
     key: str
+    hooks: Hooks
     plain: bool
+    due_later: bool = False
+    expires: float | None = None
     claims_early: bool = False
     ignore_result: bool = False
     id: str | None = None
     made: bool = False
     eta: str | None = None
-    stale: str | None = None
     claimed: bool = False
+    answered_by: str | None = None
     stamp: dict[str, Any] = field(default_factory=dict)
+
+
+class Decision(Protocol):
+    """What happens to a run instead of its body."""
+
+    def carry_out(self, run: Run, body: Callable[[], Any]) -> Any:
+        """Return the value of the run, or raise.
+
+        :param body: runs the body after all.
+        """
 
 
 @dataclass(frozen=True)
 class Served:
-    """A verdict on a run: answer *value*, and leave the body alone."""
+    """The decision to return *value* without running the body."""
 
     value: Any
 
+    def carry_out(self, run: Run, body: Callable[[], Any]) -> Any:
+        """Return the value."""
+        return self.value
 
-@dataclass
+
+@dataclass(frozen=True)
+class Raised:
+    """The decision to raise *error* without running the body."""
+
+    error: Exception
+
+    def carry_out(self, run: Run, body: Callable[[], Any]) -> Any:
+        """Raise the error."""
+        raise self.error
+
+
+@dataclass(eq=False)
 class Run:
     """One delivery of a task with our options to a worker, or one eager run.
 
+    :ivar policy: what the task's options ask for.
     :ivar request: Celery's request; ``None`` where the run ended in another process.
-    :ivar stamp: what the client told; empty for messages that our client side did not see.
-    :ivar verdict: what becomes of it: the body runs (``None``), a value is served, or the exception,
-        usually :exc:`celery.exceptions.Ignore`, is raised in place of the body.
-    :ivar key: what names all identical calls; ``None`` if it could not be made.
-    :ivar lease: of the claim that the run's id has on its key, while its body goes on and afterwards.
-    :ivar waits: how often the id was sent again to wait, this delivery included; 0 if it does not wait.
-    :ivar waiting_for: the owner whose result it waits for.
-    :ivar resent_key: the key under which the run's id was published again while it ran, as by a retry.
-    :ivar progress: what the run says of its progress, while its body goes on and afterwards.
+    :ivar stamp: what the client said; empty for messages that our client side did not see.
+    :ivar delivery: a token for this delivery. It starts with the name of the worker, up to a ``/``. ``None``
+        for a message that never began to run.
+    :ivar decision: what happens instead of the body; ``None`` to run it.
+    :ivar key: the name of all identical calls; ``None`` if it could not be made, or nothing is shared.
     :ivar stands_in: whether it is an eager run whose result others can look up by its id.
     :ivar layers: the classes whose ``__call__`` of ours the run has passed.
     """
@@ -138,25 +224,31 @@ class Run:
     kwargs: Any
     request: Context | None = None
     stamp: Mapping[str, Any] = field(default_factory=dict)
-    verdict: Served | Exception | None = None
+    delivery: str | None = field(default_factory=lambda: f"/{uuid.uuid4().hex}")
+    decision: Decision | None = None
     key: str | None = None
-    lease: Lease | None = None
-    waits: int = 0
-    waiting_for: str | None = None
-    resent_key: str | None = None
-    progress: Progress | None = None
     stands_in: bool = False
     layers: set[type] = field(default_factory=set)
-
-    @property
-    def claimed(self) -> bool:
-        """Whether the run's id has the claim on its key."""
-        return self.lease is not None
+    _parts: dict[type, Any] = field(default_factory=dict)
 
     @property
     def is_eager(self) -> bool:
         """Whether its caller runs it, by ``apply()`` or with ``task_always_eager``."""
         return self.request is not None and bool(self.request.is_eager)
+
+    def keep(self, part: object) -> None:
+        """Keep what a middleware has to remember of this run, for :meth:`part`."""
+        self._parts[type(part)] = part
+
+    def part(self, kind: type[T]) -> T | None:
+        """Return what was kept of this type, or ``None``."""
+        part: T | None = self._parts.get(kind)
+        return part
+
+    def drop(self, kind: type[T]) -> T | None:
+        """Return what was kept of this type, and keep it no longer."""
+        part: T | None = self._parts.pop(kind, None)
+        return part
 
 
 def attach_run(run: Run) -> None:
@@ -165,22 +257,48 @@ def attach_run(run: Run) -> None:
 
 
 def run_of(request: Context) -> Run | None:
-    """The run that goes on under *request*, if it is one of ours."""
+    """Return the run that goes on under *request*, if it is one of ours."""
     run: Run | None = getattr(request, _RUN, None)
     return run
 
 
-def current_run(task: Task) -> Run | None:
-    """The run in this thread of whatever task of *task*'s app is being executed."""
+def calling_run(task: Task) -> Run | None:
+    """Return the run in this thread of whatever task of *task*'s app is being executed."""
     worker_task = task.app.current_worker_task
     return run_of(worker_task.request) if worker_task is not None else None
 
 
-def stamp_of(request: Context | None, task_id: str) -> Mapping[str, Any]:
-    """The stamp on *request*, if it is this very message's.
+def header_of(request: Context | None, name: str) -> Any:
+    """Return a header of the message of *request*; ``None`` if it has no such header."""
+    found = getattr(request, name, None)
+    # With task protocol 1 they are in a dict of their own.
+    return found if found is not None else (getattr(request, "headers", None) or {}).get(name)
 
-    Headers get copied from one message to another, by retries and by users; a stamp names its task id so
-    that none is believed for another call.
+
+#: Our fields of a stamp, and the types of their values. Anybody who can publish can write a stamp.
+_FIELDS: Mapping[str, type | tuple[type, ...]] = {
+    "id": str,
+    "key": str,
+    "store": str,
+    "called": (int, float),
+    "waiting_for": (str, type(None)),
+    "after": str,
+    "waits": int,
+    "withdrawable": (int, float),
+}
+
+
+def stamp_of(request: Context | None, task_id: str) -> Mapping[str, Any]:
+    """Return the stamp on *request* if it is this very message's; see :func:`checked_stamp`."""
+    return checked_stamp(header_of(request, HEADER), task_id)
+
+
+def checked_stamp(stamp: Any, task_id: str) -> Mapping[str, Any]:
+    """Return *stamp* without those of our fields that have a wrong type; empty if it is not *task_id*'s.
+
+    Headers get copied from one message to another, by retries and by users. A stamp names its task id so that
+    it is believed for no other call.
     """
-    stamp = getattr(request, HEADER, None)
-    return stamp if isinstance(stamp, Mapping) and stamp.get("id") == task_id else {}
+    if not isinstance(stamp, Mapping) or stamp.get("id") != task_id:
+        return {}
+    return {name: value for name, value in stamp.items() if isinstance(value, _FIELDS.get(name, object))}

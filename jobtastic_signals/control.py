@@ -1,11 +1,11 @@
-"""What a worker tells of how it shares: Celery's inspect command ``jobtastic``, on its control bus."""
+"""Celery's inspect command ``jobtastic``: a worker answers how it shares."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from .errors import SettingError
-from .registry import installation_on
+from .installation import installation_on
 
 __all__ = ["COMMAND", "add_command", "how_it_shares"]
 
@@ -14,14 +14,15 @@ COMMAND = "jobtastic"
 
 
 def add_command() -> None:
-    """Let the worker of this process be asked; doing it twice is doing it once."""
+    """Add the command to the worker of this process. Calling this twice is harmless."""
     from celery.worker.control import inspect_command
 
     inspect_command(name=COMMAND)(how_it_shares)
 
 
 def how_it_shares(state: Any, **_: Any) -> dict[str, Any]:
-    """How this worker shares: whether its app has the plugin, its store, and its tasks with options of ours.
+    """Return how this worker shares: whether the plugin is enabled, its store, and its tasks with our
+    options.
 
     ``identity`` is ``None`` while the store does not answer. Called in the worker's main process.
     """
@@ -30,7 +31,7 @@ def how_it_shares(state: Any, **_: Any) -> dict[str, Any]:
         return {"plugin": False}
     try:
         settings, store = installation.settings, installation.store
-        identity = store.identity  # Remembered for a while, also when the store is gone.
+        identity = store.identity  # Known for a while after the store is gone.
         return {
             "plugin": True,
             "url": store.url,

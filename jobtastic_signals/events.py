@@ -1,4 +1,4 @@
-"""What happens here, told through blinker signals.
+"""Events: what happens in this package, as blinker signals.
 
 Connect to any of them::
 
@@ -8,10 +8,12 @@ Connect to any of them::
     def count(task, **info):
         hits.labels(task.name).inc()
 
-The sender is the task, except where a signal's documentation says otherwise. To hear of one task alone,
-look at ``task.name``: what ``@app.task`` gives is a proxy of the task, and nothing is sent by that. All
-carry ``key``, and ``task_id`` where a task id is involved. A receiver that raises is logged and harms
-nothing; receivers are called in no particular order, in the process and thread where the thing happened.
+The sender is the task, unless the documentation of a signal says otherwise. To receive events of one task
+only, compare ``task.name``: ``@app.task`` returns a proxy, which is never the sender. All events have
+``key``, and ``task_id`` if a task id is involved.
+
+An error in a receiver is logged and harms nothing. Receivers are called in no particular order, in the
+process and thread where the event happened.
 """
 
 from __future__ import annotations
@@ -44,13 +46,13 @@ logger = logging.getLogger(__name__)
 _signals = blinker.Namespace()
 
 cache_hit = _signals.signal(
-    "cache_hit", doc="A caller was given the stored result of ``task_id``; nothing was published."
+    "cache_hit", doc="A caller got the stored result of ``task_id``; nothing was published."
 )
 cache_missed = _signals.signal(
     "cache_missed", doc="A caller found neither a result nor a live claim, so its call is published."
 )
 herd_joined = _signals.signal(
-    "herd_joined", doc="A caller was given the result to come of ``task_id``, which has the claim."
+    "herd_joined", doc="A caller joined ``task_id``, which has the claim; nothing was published."
 )
 run_claimed = _signals.signal("run_claimed", doc="``task_id`` has the claim on ``key`` from now on.")
 run_served = _signals.signal(
@@ -67,7 +69,8 @@ claim_released = _signals.signal(
     "claim_released", doc="``task_id`` ended without a result to store and gave up its claim."
 )
 claim_taken_over = _signals.signal(
-    "claim_taken_over", doc="``task_id`` took the claim of ``previous``, which had lapsed or ended."
+    "claim_taken_over",
+    doc="``task_id`` took the key from ``previous``: its claim was queued, had lapsed, or its run had ended.",
 )
 progress_updated = _signals.signal(
     "progress_updated",
@@ -77,15 +80,15 @@ progress_updated = _signals.signal(
 memory_leak_detected = _signals.signal(
     "memory_leak_detected",
     doc="The run of ``task_id``, called with ``task_kwargs``, added more to its process than the task's "
-    "``memleak_threshold``: ``growth``, from ``start`` to ``end``, in bytes. ``leak`` tells whether the task "
-    "goes on growing: it did in ``growing`` of its latest ``runs`` here, and by a ``trend`` of so many bytes "
-    "for each. ``peak`` is the most that the process ever had, or ``None``; ``attributed`` is false where "
-    "other runs may have gone on at the same time.",
+    "``memleak_threshold``: ``growth``, from ``start`` to ``end``, in bytes. ``leak`` says whether the task "
+    "keeps growing: it did in ``growing`` of its latest ``runs`` here, by a ``trend`` in bytes per "
+    "run. ``peak`` is the most that the process ever had, or ``None``. ``attributed`` is false if other runs "
+    "may have gone on at the same time.",
 )
 broker_unavailable = _signals.signal(
     "broker_unavailable",
     doc="A call was answered without the broker, because of ``error``: by a failed result or by running it "
-    "at once, as ``answer`` says (``failed`` or ``eager``). ``key`` is ``None`` where nothing is shared.",
+    "at once, as ``answer`` says (``failed`` or ``eager``). ``key`` is ``None`` if nothing is shared.",
 )
 store_unavailable = _signals.signal(
     "store_unavailable",
@@ -95,14 +98,13 @@ store_recovered = _signals.signal("store_recovered", doc="The store (the sender,
 
 
 def emit(signal: blinker.NamedSignal, sender: Any, **info: Any) -> None:
-    """Send *signal*; a receiver's error is logged and goes no further, but for a soft time limit."""
+    """Send *signal*. An error in a receiver is logged and goes no further, except for a soft time limit."""
     if not signal.receivers:
         return
     for receiver in signal.receivers_for(sender):
         try:
             receiver(sender, **info)
         except SoftTimeLimitExceeded:
-            # It strikes wherever the process is, and is the task's.
-            raise
+            raise  # It belongs to the task, wherever it strikes.
         except Exception:
             logger.exception("a receiver of %s failed: %r", signal.name, receiver)

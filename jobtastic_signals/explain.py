@@ -1,4 +1,4 @@
-"""Why two calls share, or do not: what went into a key, for people at a prompt."""
+"""Explaining at a prompt what went into a key, and why two calls share or not."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any, NamedTuple
 
 from celery import Signature, Task
 
+from .installation import required_sharing_of
 from .keys.canonical import encode
 from .keys.recipe import Argument, text_of
 from .keys.roundtrip import serializer_of
-from .registry import required_sharing_of
 
 __all__ = ["Difference", "Explanation", "arguments_of", "explain", "explain_difference"]
 
 
 @dataclass(frozen=True, repr=False)
 class Explanation:
-    """One call and its key; it prints itself.
+    """One call and its key, with a readable ``repr``.
 
     :ivar call: the call, as text.
     :ivar key: its key.
-    :ivar arguments: what the key is made of.
-    :ivar insignificant: what was given, and does not count.
+    :ivar arguments: the arguments in the key.
+    :ivar insignificant: the given arguments that do not count.
     """
 
     task: Task
@@ -37,7 +37,7 @@ class Explanation:
         rows = [(each.name, _shown(each), self._note(each)) for each in self.arguments]
         lines = [self.call, f"has the key {self.key}, made of", *_aligned(rows)]
         if not rows:
-            lines[-1] = f"has the key {self.key}, as all its calls"
+            lines[-1] = f"has the key {self.key}, like all its calls"
         if self.insignificant:
             lines += [
                 "and not of",
@@ -59,7 +59,7 @@ class Explanation:
 
 
 class Place(NamedTuple):
-    """Where two calls differ: what each has there, and what that means."""
+    """One difference between two calls: where it is, the two values, and a note."""
 
     where: str
     left: str
@@ -69,12 +69,12 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Difference:
-    """Why two calls share, or do not; it prints itself.
+    """The reasons why two calls share or not, with a readable ``repr``.
 
-    :ivar left: the one call.
-    :ivar right: the other.
-    :ivar places: where they differ: for calls that do not share, what makes the difference; for those that
-        share, what makes none.
+    :ivar left: the first call.
+    :ivar right: the second call.
+    :ivar places: where the calls differ. If they do not share, these are the reasons. If they share, these
+        are the differences that do not count.
     """
 
     left: Explanation
@@ -88,21 +88,21 @@ class Difference:
 
     def __str__(self) -> str:
         if self.shares:
-            verdict = f"share the key {self.left.key}" + (", in spite of" if self.places else "")
+            conclusion = f"share the key {self.left.key}" + (", in spite of" if self.places else "")
         else:
-            verdict = "do not share, because of"
+            conclusion = "do not share, because of"
         rows = [(place, f"{left} | {right}", note) for place, left, right, note in self.places]
-        return "\n".join([self.left.call, self.right.call, verdict, *_aligned(rows)])
+        return "\n".join([self.left.call, self.right.call, conclusion, *_aligned(rows)])
 
     __repr__ = __str__
 
 
 def explain(task: Task, /, *args: Any, **kwargs: Any) -> Explanation:
-    """What goes into the key of calling *task* with these arguments, part by part.
+    """Return what goes into the key of calling *task* with these arguments.
 
     :raises TypeError: if *task* does not take such arguments.
     :raises UnkeyableError: for an argument that has no canonical form.
-    :raises JobtasticError: if *task* has no options of ours, or its app has not the plugin.
+    :raises JobtasticError: if *task* has no options of ours, or the plugin is not enabled on its app.
 
     >>> from celery import Celery
     >>> from jobtastic_signals import Jobtastic
@@ -130,12 +130,13 @@ def explain(task: Task, /, *args: Any, **kwargs: Any) -> Explanation:
 
 
 def explain_difference(task: Task, call_a: Any, call_b: Any) -> Difference:
-    """Why two calls of *task* share, or do not.
+    """Return why two calls of *task* share or not.
 
-    :param call_a: a signature, as ``task.s(1, year=2026)``, or the pair of its arguments, as
+    :param call_a: a signature, such as ``task.s(1, year=2026)``, or the pair of its arguments, such as
         ``((1,), {"year": 2026})``.
-    :param call_b: likewise.
-    :raises TypeError: if one of them is no call of *task*; and all that :func:`explain` raises.
+    :param call_b: the other call, in one of these forms.
+    :raises TypeError: if one of them is not a call of *task*.
+    :raises Exception: what :func:`explain` raises.
 
     >>> from celery import Celery
     >>> from jobtastic_signals import Jobtastic
@@ -164,7 +165,7 @@ def explain_difference(task: Task, call_a: Any, call_b: Any) -> Difference:
 
 
 def arguments_of(task: Task, call: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The positional and keyword arguments of *call*, a signature or a pair of them.
+    """Return the positional and keyword arguments of *call*, a signature or a pair of them.
 
     :raises TypeError: if it is neither, or the signature of another task.
     """
@@ -175,13 +176,13 @@ def arguments_of(task: Task, call: Any) -> tuple[tuple[Any, ...], dict[str, Any]
     if isinstance(call, (tuple, list)) and len(call) == 2 and isinstance(call[1], Mapping):
         return tuple(call[0]), dict(call[1])
     raise TypeError(
-        f"{call!r} is no call of {task.name!r}: give a signature, as task.s(1, year=2026), or the pair of "
-        "its arguments, as ((1,), {'year': 2026})"
+        f"{call!r} is not a call of {task.name!r}; give a signature, such as task.s(1, year=2026), or the "
+        "pair of its arguments, such as ((1,), {'year': 2026})"
     )
 
 
 def _places(task: Task, one: Argument, other: Argument) -> list[Place]:
-    """Where an argument differs between two calls; none if they were given the same."""
+    """Return where an argument differs between two calls. The list is empty if they were given the same."""
     if one.is_missing or other.is_missing:
         return [Place(one.name, _shown(one), _shown(other))] if one != other else []
     if one.to_str is not None:
@@ -206,7 +207,7 @@ def _insignificant_places(left: Explanation, right: Explanation) -> Iterator[Pla
 
 
 def _first_difference(one: Any, other: Any, where: str) -> Place:
-    """The innermost place at which two values first differ."""
+    """Return the innermost place where two values differ first."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in {**one, **other}:
             if key not in one or key not in other:
@@ -224,7 +225,7 @@ def _form(value: Any) -> bytes:
     try:
         return encode(value)
     except TypeError:
-        return repr(value).encode()  # A default that no message carries.
+        return repr(value).encode()  # A default that no message can carry.
 
 
 def _text_of(task: Task, argument: Argument) -> str:

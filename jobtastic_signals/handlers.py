@@ -1,164 +1,233 @@
 """From Celery's signals to the hooks: module-level functions that walk the middleware, and no more.
 
-Celery sends its signals for all apps and tasks of a process; whatever is not a task with our options, on
-an app where the plugin is installed, is let pass.
+Celery sends its signals for all apps and tasks of a process. Whatever is not a task with our options, on an
+app where the plugin is enabled, passes.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import os
+import uuid
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
-from celery import Task, signals, states
+from celery import Task, current_task, signals, states
 
-from . import control as inspection
-from . import registry
-from .calls import HEADER, Run, attach_run, run_of, stamp_of, standing_in
-from .fallback import withdrawal as withdrawals
-from .fallback.attempt import WITHDRAWABLE, attempt_on
-from .overrides import current_call
+from . import celery_internals, control
+from .calls import (
+    DELIVERY,
+    HEADER,
+    Run,
+    attach_run,
+    checked_stamp,
+    current_call,
+    run_of,
+    stamp_of,
+    standing_in,
+)
+from .fallback import withdrawal
+from .fallback.attempt import WITHDRAWABLE, attempt_on, current_attempt
+from .installation import Installation, installation_on, installed, sharing_of
 from .progress.api import end_report
-from .registry import installation_on, sharing_of
-from .results import backend as backends
+from .results import backend
+from .sharing import redelivery, replacing
 
-__all__ = ["connect", "disconnect"]
+__all__ = ["connect", "disconnect", "sweep"]
 
 logger = logging.getLogger(__name__)
 
 
-def before_task_publish(sender: str, headers: dict[str, Any], **_: Any) -> None:
-    """Let the call of our ``apply_async`` that this message is for claim its key, and stamp it.
+def before_task_publish(sender: str, headers: MutableMapping[str, Any], body: Any = None, **_: Any) -> None:
+    """Let the call of our ``apply_async`` that this message is for claim its key, and stamp the message.
 
-    A message from elsewhere, as ``send_task``, has none: the signal does not tell which app it is of. The
-    worker makes its key.
+    A message from elsewhere, such as ``send_task``, has no call: the signal does not say which app it is of.
+    The worker makes its key.
     """
-    attempt = attempt_on(sender)
-    if attempt is not None:
-        headers[HEADER] = attempt.message_made(headers)
+    # A retry and a waiting run pass on what the worker added for its own process.
+    headers.pop(DELIVERY, None)
+    # In protocol 1 all that protocol 2 has in the headers is in the body.
+    fields = headers if "id" in headers else body if isinstance(body, Mapping) else {}
+    task_id = fields.get("id")
+    attempt = attempt_on(sender) if current_attempt.get() is not None else None
+    if attempt is not None and task_id is not None:
+        headers[HEADER] = attempt.message_made(task_id, headers)
     call = current_call.get()
-    if call is None or call.task.name != sender or call.made or headers.get("id") is None:
-        _look_at(sender)
+    if call is None or call.task.name != sender or call.made or task_id is None:
+        _find_options_of(sender)
+        if current_task:
+            replacing.pass_on(headers, fields, body)
         return
-    installation = installation_on(call.task.app)
-    if installation is not None and call.id not in (None, headers["id"]):
+    if call.id not in (None, task_id):
         # The task's own apply_async chose another one.
-        installation.walk_back("publish_failed", call)
+        call.hooks.walk_back("publish_failed", call)
         call.claimed = False
-    call.made, call.id, call.eta = True, headers["id"], headers.get("eta")
-    call.stamp.update(headers[HEADER] if attempt is not None else {"id": call.id})
-    if installation is not None:
-        installation.walk("before_publish", call)
-        headers[HEADER] = call.stamp
+    call.made, call.id, call.eta = True, task_id, fields.get("eta")
+    call.stamp.update(headers[HEADER] if attempt is not None else {"id": task_id})
+    call.hooks.walk("before_publish", call)
+    headers[HEADER] = call.stamp
+    if current_task:  # Outside of a task the proxy is false.
+        replacing.pass_on(headers, fields, body)
 
 
-def task_received(request: Any, **_: Any) -> None:
-    """Drop a message that its caller has withdrawn, having been answered otherwise.
+def task_received(sender: Any, request: Any, **_: Any) -> None:
+    """Name the delivery, and drop a message that its caller has withdrawn.
 
-    Called in the worker's main process. There is no signal to refuse a message with; so it is left behind as
-    one whose revocation has been dealt with already.
+    Called in the worker's main process. Celery's own token for a delivery is the same when a broker delivers
+    it again. There is no signal to refuse a message with, so a withdrawn one looks like one whose revocation
+    has been dealt with.
     """
-    stamp = request.request_dict.get(HEADER)
-    withdrawable = stamp.get(WITHDRAWABLE) if isinstance(stamp, Mapping) else None
     installation = installation_on(request.task.app)
-    if withdrawable is None or installation is None or stamp["id"] != request.id:
+    if installation is None:
         return
-    wanted = withdrawals.receive(installation.store, request.id, withdrawable)
-    if wanted is None:
-        meta = backends.meta_of(request.task, request.id)
-        wanted = meta is None or meta["status"] not in states.READY_STATES
-    if not wanted:
+    fields = request.request_dict
+    # With task protocol 1 the headers are in a dict of their own.
+    found = fields.get(HEADER) or (fields.get("headers") or {}).get(HEADER)
+    stamp = checked_stamp(found, request.id)
+    if stamp or installation.policy_of(type(request.task)) is not None:
+        delivery = {
+            "token": f"{_worker()}/{uuid.uuid4().hex}",
+            "content_type": getattr(request.message, "content_type", None),
+        }
+        celery_internals.merge_into_request(request, **{DELIVERY: delivery})
+    if stamp.get("waits"):
+        celery_internals.refund_rate_limit(sender, request.task.name)
+        redelivery.hold(request)
+    if WITHDRAWABLE in stamp and not _is_wanted(installation, request, stamp[WITHDRAWABLE]):
         logger.info("%s[%s] was answered without a worker; it does not run", request.name, request.id)
         request.acknowledge()
-        request._already_revoked = True
+        celery_internals.mark_as_revoked(request)
 
 
 def task_prerun(task: Task, task_id: str, args: Any, kwargs: Any, **_: Any) -> None:
-    """Let the middleware decide what becomes of the run."""
+    """Let the middleware decide what happens to the run."""
+    request = task.request
+    replacing.begin(task, task_id, request)
     found = sharing_of(task)
     if found is None:
         return
     installation, policy = found
-    request = task.request
     run = Run(task, policy, task_id, args, kwargs, request, stamp_of(request, task_id))
+    run.delivery = _token_of(request) or run.delivery
     run.stands_in = run.is_eager and standing_in.get() == task_id
     attach_run(run)
-    installation.walk("before_run", run)
+    installation.stack.walk("before_run", run)
 
 
 def task_postrun(task: Task, retval: Any = None, state: str | None = None, **_: Any) -> None:
-    """Tell the middleware how the run ended."""
+    """Let the middleware see how the run ended."""
     request = task.request
     run = run_of(request)
     installation = installation_on(task.app)
     if run is not None and installation is not None:
-        installation.walk_back("after_run", run, state, retval)
+        installation.stack.walk_back("after_run", run, state, retval)
+    replacing.end(task, request, state, retval)
     end_report(request)
 
 
 def task_failure(sender: Task, task_id: str, args: Any = None, kwargs: Any = None, **_: Any) -> None:
-    """A failure in the body is followed by postrun; any other was seen by the worker's main process."""
+    """See a failure. One in the body is followed by postrun, any other happened in the main process."""
     request = sender.request
     run = run_of(request)
     if run is None or run.id != task_id:
-        _lost(sender, task_id, args, kwargs, request)
+        _run_lost(sender, task_id, args, kwargs, request, f"{_worker()}/")
 
 
 def task_revoked(sender: Task, request: Any, **_: Any) -> None:
-    """Revoked or expired, queued or running."""
-    _lost(sender, request.id, request.args, request.kwargs, request)
+    """See a run that was revoked or has expired, queued or running."""
+    # Without a token it never ran here: its claim is a queued one.
+    _run_lost(sender, request.id, request.args, request.kwargs, request, _token_of(request))
+
+
+def task_unknown(sender: Any, id: str, message: Any, **_: Any) -> None:
+    """Release the claim of a message whose task this worker does not know; it will never run."""
+    installation = installation_on(sender.app)
+    stamp = message.headers.get(HEADER) if isinstance(message.headers, Mapping) else None
+    if installation is not None and isinstance(stamp, Mapping) and isinstance(stamp.get("key"), str):
+        installation.store.release(stamp["key"], id, None)
 
 
 def worker_init(sender: Any, **_: Any) -> None:
     """Look at tasks that came after everything else, before the worker prepares to run them.
 
-    From now on the worker can be asked how it shares.
+    From now on the worker answers how it shares.
     """
     installation = installation_on(sender.app)
     if installation is not None:
-        installation.sweep()
-        inspection.add_command()
+        sweep(installation)
+        control.add_command()
+        redelivery.watch(sender.app)
 
 
-def _look_at(name: str) -> None:
+def sweep(installation: Installation) -> None:
+    """Read the options of all tasks there are."""
+    for task in list(celery_internals.tasks_without_finalizing(installation.app).values()):
+        installation.policy_of(type(task))
+
+
+def _find_options_of(name: str) -> None:
     """Find the options of a task that bound unseen; from the next call on it is shared here too."""
-    for app in list(registry.installed):
-        task = app._tasks.get(name)
+    for app in list(installed):
+        task = celery_internals.tasks_without_finalizing(app).get(name)
         installation = installation_on(app)
         if task is not None and installation is not None:
             installation.policy_of(type(task))
 
 
-def _lost(task: Task, task_id: str, args: Any, kwargs: Any, request: Any) -> None:
+def _is_wanted(installation: Installation, request: Any, withdrawable: float) -> bool:
+    wanted = withdrawal.receive(installation.store, request.id, withdrawable)
+    if wanted is not None:
+        return wanted
+    meta = backend.meta_of(request.task, request.id)
+    return meta is None or meta["status"] not in states.READY_STATES
+
+
+def _run_lost(task: Task, task_id: str, args: Any, kwargs: Any, request: Any, delivery: str | None) -> None:
     found = sharing_of(task)
     if found is not None:
         installation, policy = found
-        run = Run(task, policy, task_id, args, kwargs, stamp=stamp_of(request, task_id))
-        installation.walk_back("run_lost", run)
+        stamp = stamp_of(request, task_id)
+        run = Run(task, policy, task_id, args, kwargs, stamp=stamp, delivery=delivery)
+        installation.stack.walk_back("run_lost", run)
 
 
-_RECEIVERS: tuple[tuple[Any, Callable[..., None]], ...] = (
+def _token_of(request: Any) -> str | None:
+    """Return the token that :func:`task_received` gave the delivery."""
+    delivery = getattr(request, DELIVERY, None)
+    return delivery["token"] if isinstance(delivery, Mapping) else None
+
+
+_names: dict[int, str] = {}
+
+
+def _worker() -> str:
+    """Return the name of this process as a worker: another one in each process."""
+    return _names.setdefault(os.getpid(), uuid.uuid4().hex[:12])
+
+
+_HANDLERS: tuple[tuple[Any, Callable[..., None]], ...] = (
     (signals.before_task_publish, before_task_publish),
     (signals.task_received, task_received),
     (signals.task_prerun, task_prerun),
     (signals.task_postrun, task_postrun),
     (signals.task_failure, task_failure),
     (signals.task_revoked, task_revoked),
+    (signals.task_unknown, task_unknown),
     (signals.worker_init, worker_init),
 )
 
 
 def connect() -> None:
-    """Connect all receivers; doing it twice is doing it once."""
-    for signal, receiver in _RECEIVERS:
-        signal.connect(receiver, weak=False, dispatch_uid=_uid(receiver))
+    """Connect all handlers; doing it twice is doing it once."""
+    for signal, handler in _HANDLERS:
+        signal.connect(handler, weak=False, dispatch_uid=_uid(handler))
 
 
 def disconnect() -> None:
-    """Disconnect them."""
-    for signal, receiver in _RECEIVERS:
-        signal.disconnect(receiver, dispatch_uid=_uid(receiver))
+    """Disconnect all handlers."""
+    for signal, handler in _HANDLERS:
+        signal.disconnect(handler, dispatch_uid=_uid(handler))
 
 
-def _uid(receiver: Callable[..., None]) -> str:
-    return f"{__name__}.{receiver.__name__}"
+def _uid(handler: Callable[..., None]) -> str:
+    return f"{__name__}.{handler.__name__}"

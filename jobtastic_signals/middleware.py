@@ -1,72 +1,164 @@
-"""The hooks."""
+"""The hooks of a middleware, and the stack that calls them."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
+from celery.exceptions import SoftTimeLimitExceeded
 from celery.result import AsyncResult
 
 from .calls import Call, Run
+from .errors import JobtasticError
 from .options import Option
 
-__all__ = ["Middleware"]
+__all__ = ["Middleware", "MiddlewareStack"]
+
+logger = logging.getLogger(__name__)
 
 
 class Middleware:
-    """Base of one concern; every hook does nothing here.
+    """Base of one concern. Every hook does nothing here.
 
-    Hooks are called for tasks with our options only, and those that are given a call for tasks that share: in
-    the order of the middleware on the way in, in the reverse order on the way out. What a hook raises is
-    logged, and neither the task nor the other middleware see it. The exceptions are a soft time limit, which
-    is the task's, and :meth:`answer`, which runs in the caller's own ``apply_async``.
-    A middleware is shared by all threads: what it has to remember of a run goes on ``run.request``.
+    Hooks are called for tasks with our options only. Those that receive a call are called for tasks that
+    share. On the way in they are called in the order of the middleware, on the way out in reverse order.
+    Events observe; middleware decides.
+
+    What a hook raises is logged; neither the task nor other middleware see it. There are two exceptions: a
+    soft time limit, which belongs to the task, and :meth:`answer`, which runs in the caller's own
+    ``apply_async``.
+
+    All threads share a middleware. What it has to remember of a run goes into :meth:`.Run.keep`.
     """
 
     #: What this middleware reads from tasks.
     options: ClassVar[tuple[Option, ...]] = ()
 
     def answer(self, call: Call) -> AsyncResult[Any] | None:
-        """Answer a plain call with an existing task's result, and it is not published.
+        """Return the result of an existing task to answer a plain call; then it is not published.
 
-        The first middleware that gives one decides. Never called for dependent calls and eager runs.
+        The first middleware that returns one decides. Never called for dependent calls, calls that are due
+        later, and eager runs.
         """
         return None
 
-    def before_publish(self, call: Call) -> None:
-        """The message is made, and about to leave; what is put in ``call.stamp`` goes with it.
+    def after_answer(self, call: Call, result: AsyncResult[Any]) -> None:
+        """See a call that was answered by *result*; nothing is published. ``call.answered_by`` says how."""
 
-        Called in the process that publishes: a client's, or a worker's for retries, waits and canvas.
+    def before_publish(self, call: Call) -> None:
+        """See a call whose message is made and about to leave. What is put in ``call.stamp`` goes with it.
+
+        Called in the process that publishes: a client's, or a worker's for retries, waiting runs and canvas.
         """
 
     def publish_failed(self, call: Call) -> None:
-        """There is no message: it could not be sent, and the error is on its way to the caller.
+        """See a call without a message: it could not be sent, and its caller gets the error.
 
-        Or a middleware that comes after this one answers the call.
+        Also called if a middleware that comes after this one answers the call.
         """
 
     def before_run(self, run: Run) -> None:
-        """A worker is about to run the body, or an eager caller; ``run.verdict`` can prevent that."""
+        """See a run that a worker, or an eager caller, is about to begin. ``run.decision`` can prevent the
+        body.
+        """
 
     def before_body(self, run: Run) -> None:
-        """The body is about to run, in this thread and context; not so for a run that is served or waits."""
+        """See a run whose body begins now, in this thread and context; not a run that is served or waits."""
 
     def after_body(self, run: Run) -> None:
-        """The body has returned or raised, and the result backend does not know it yet.
+        """See a run whose body has returned or raised, before the result backend knows it.
 
         Called in the thread and context of :meth:`before_body`.
         """
 
     def after_run(self, run: Run, state: str | None, value: Any) -> None:
-        """The body has ended, or was not run, and the result backend knows it.
+        """See a run that has ended, after the result backend knows it.
 
-        :param state: Celery's name of the ending; ``None`` for one that Celery itself did not see
-            through, as ``sys.exit()``.
+        :param state: Celery's name of the ending; ``None`` for one that Celery itself did not see to its end,
+            such as ``sys.exit()``.
         :param value: what the task returned, or the exception.
         """
 
     def run_lost(self, run: Run) -> None:
-        """The run ended without :meth:`after_run`: killed, timed out, revoked, expired.
+        """See a run that ended without :meth:`after_run`: killed, timed out, revoked or expired.
 
-        Called in the worker's main process, where ``run`` is made anew. It can come after
-        :meth:`after_run` as well, and more than once.
+        Called in the worker's main process, where ``run`` is made anew. It can come after :meth:`after_run`
+        as well, and more than once.
         """
+
+
+_HOOKS = tuple(name for name, each in vars(Middleware).items() if callable(each))
+
+
+class MiddlewareStack:
+    """The middleware of one app, in order. A hook that a middleware does not override costs nothing."""
+
+    def __init__(self, middleware: Iterable[Middleware] = ()) -> None:
+        self._middleware = tuple(middleware)
+        self._overriding: dict[str, list[Middleware]] = {
+            hook: [
+                each for each in self._middleware if vars(Middleware)[hook] is not getattr(type(each), hook)
+            ]
+            for hook in _HOOKS
+        }
+
+    def __iter__(self) -> Iterator[Middleware]:
+        return iter(self._middleware)
+
+    @property
+    def options(self) -> Iterator[Option]:
+        """All options that the middleware read from tasks."""
+        for middleware in self._middleware:
+            yield from middleware.options
+
+    def walk(self, hook: str, *subject: Any) -> None:
+        """Call *hook* of each middleware, in order."""
+        for middleware in self._overriding[hook]:
+            _call(middleware, hook, *subject)
+
+    def walk_back(self, hook: str, *subject: Any) -> None:
+        """Call *hook* of each middleware, in reverse order. A soft time limit is raised after the last."""
+        struck: SoftTimeLimitExceeded | None = None
+        for middleware in reversed(self._overriding[hook]):
+            try:
+                _call(middleware, hook, *subject)
+            except SoftTimeLimitExceeded as limit:
+                struck = limit
+        if struck is not None:
+            raise struck
+
+    def answer(self, call: Call) -> AsyncResult[Any] | None:
+        """Return what the first middleware that can do so answers *call* with.
+
+        :raises JobtasticError: for what the user has to correct, such as a wrong setting.
+        """
+        for middleware in self._overriding["answer"]:
+            result = _answer(middleware, call)
+            if result is not None:
+                earlier = self._middleware[: self._middleware.index(middleware)]
+                for each in reversed(earlier):
+                    _call(each, "publish_failed", call)
+                self.walk_back("after_answer", call, result)
+                return result
+        return None
+
+
+def _answer(middleware: Middleware, call: Call) -> AsyncResult[Any] | None:
+    try:
+        return middleware.answer(call)
+    except (JobtasticError, SoftTimeLimitExceeded):
+        raise
+    except Exception:
+        logger.exception("answer of %r failed", middleware)
+        return None
+
+
+def _call(middleware: Middleware, hook: str, *subject: Any) -> None:
+    # Not by a context manager, which would cost more than most hooks do.
+    try:
+        getattr(middleware, hook)(*subject)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:
+        logger.exception("%s of %r failed", hook, middleware)

@@ -18,7 +18,7 @@ from celery import Task
 
 from .errors import OptionError
 
-__all__ = ["Option", "boolean_free_number", "read_options"]
+__all__ = ["Option", "finite_number", "read_options"]
 
 # Below this likeness another name is more probably the user's own than a slip: "herd_avoidence_timeout"
 # and "cache_duraton" score 0.95 and more, "cache_timeout" and "herd_timeout" 0.71 and less.
@@ -42,10 +42,10 @@ class Option:
     parse: Callable[[Any], Any]
 
 
-def boolean_free_number(value: Any) -> float:
+def finite_number(value: Any) -> float:
     """*value* itself if it is a finite number; ``True`` is none.
 
-    >>> boolean_free_number(2.5)
+    >>> finite_number(2.5)
     2.5
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
@@ -54,11 +54,11 @@ def boolean_free_number(value: Any) -> float:
 
 
 def read_options(task: type[Task], known: Iterable[Option]) -> Mapping[str, Any] | None:
-    """The checked values of all *known* options, or ``None`` where *task* sets none of them.
+    """Return the checked values of all *known* options, or ``None`` if *task* sets none of them.
 
     :param task: a task class, its annotations applied.
-    :raises OptionError: for a value that an option does not take, and for an attribute whose name is
-        a misspelt option.
+    :raises OptionError: for a value that an option does not accept, and for an attribute whose name is a
+        misspelt option.
     """
     options = {option.name: option for option in known}
     _refuse_misspelt(task, options)
@@ -103,5 +103,5 @@ def _misspelt(attribute: str, names: tuple[str, ...]) -> str | None:
 
 
 def name_of(task: type[Task]) -> str:
-    """What to call *task* in a message; a class that is not registered yet may have no name."""
+    """Return what to call *task* in a message; a class that is not registered yet may have no name."""
     return task.name or f"{task.__module__}.{task.__qualname__}"

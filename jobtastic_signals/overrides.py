@@ -1,36 +1,34 @@
-"""The two methods that Celery leaves us: they obey what receivers and store know, and decide nothing.
+"""The two methods that Celery leaves us: they obey what handlers and store know, and decide nothing.
 
-Celery's signals have no veto. So ``apply_async`` answers with an existing task's result in place of
-publishing, and ``__call__`` serves a stored value in place of running the body. Both are put on the class
-of a task with our options, in front of what is there, and go on to that for everything else.
+Celery's signals have no veto. So ``apply_async`` returns an existing task's result instead of publishing, and
+``__call__`` carries out a decision instead of running the body. Both are put on the class of a task with our
+options, in front of what is there. For everything else they go on to that.
+
 Functions that work with any task are put there too, for those who look for them on the task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextvars import ContextVar
+import datetime
+from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import getattr_static
 from typing import TYPE_CHECKING, Any
 
 from celery import Task
-from celery.result import AsyncResult
+from celery.utils.time import maybe_iso8601
 
-from .calls import Call, Run, Served, TaskPolicy, run_of
+from .calls import Call, Run, TaskPolicy, current_call, run_of
 from .fallback.api import async_or_eager, async_or_fail, delay_or_eager, delay_or_fail
-from .fallback.attempt import attempt_on
+from .fallback.attempt import attempt_on, current_attempt
+from .installation import Installation, installation_on, sharing_of
 from .progress.api import update_progress
-from .registry import installation_on, sharing_of
-from .results import backend as backends
+from .results import backend
 
 if TYPE_CHECKING:
-    from .installation import Installation
+    from celery.result import AsyncResult
 
-__all__ = ["add_methods", "current_call", "methods_before_ours", "remove_methods"]
-
-#: The call whose ``apply_async`` goes on in this context, for the receiver of the publishing signal.
-current_call: ContextVar[Call | None] = ContextVar("jobtastic_current_call", default=None)
+__all__ = ["add_overrides", "remove_overrides", "shadowing_overrides"]
 
 _ORIGINAL = "_jobtastic_original"
 
@@ -42,7 +40,7 @@ _FUNCTIONS: dict[str, Any] = {
 }
 
 
-def add_methods(task: type[Task]) -> None:
+def add_overrides(task: type[Task]) -> None:
     """Put both methods on the class *task*; doing it twice is doing it once."""
     for name, method in (("apply_async", _apply_async(task)), ("__call__", _call(task))):
         own = vars(task).get(name)
@@ -54,8 +52,8 @@ def add_methods(task: type[Task]) -> None:
             setattr(task, name, function)
 
 
-def remove_methods(task: type[Task]) -> None:
-    """Leave the class *task* as it was before :func:`add_methods`."""
+def remove_overrides(task: type[Task]) -> None:
+    """Leave the class *task* as it was before :func:`add_overrides`."""
     for name in ("apply_async", "__call__"):
         own = vars(task).get(name)
         if hasattr(own, _ORIGINAL):
@@ -69,10 +67,10 @@ def remove_methods(task: type[Task]) -> None:
             delattr(task, name)
 
 
-def methods_before_ours(task: Task) -> dict[str, Any]:
-    """What a call of *task* meets where it should meet one of our two methods, by the name of that.
+def shadowing_overrides(task: Task) -> dict[str, Any]:
+    """Return the methods that shadow our overrides, by name.
 
-    It came after us. What :func:`functools.wraps` ours counts as ours.
+    They came after us. What :func:`functools.wraps` ours counts as ours.
     """
     met = {
         "apply_async": vars(task).get("apply_async") or getattr_static(type(task), "apply_async"),
@@ -117,14 +115,13 @@ def _call(cls: type[Task]) -> Callable[..., Any]:
             return go_on(*args, **kwargs)
         is_outermost = not run.layers
         run.layers.add(cls)
-        if isinstance(run.verdict, Served):
-            return run.verdict.value
-        if run.verdict is not None:
-            raise run.verdict
         if getattr(go_on, "__func__", None) is Task.__call__:
             # Celery's own would push a second request, where it has not been optimised away by a worker.
             go_on = self.run
-        return _run_body(run, go_on, args, kwargs) if is_outermost else go_on(*args, **kwargs)
+        if not is_outermost:
+            return go_on(*args, **kwargs)
+        body = partial(_run_body, run, go_on, args, kwargs)
+        return body() if run.decision is None else run.decision.carry_out(run, body)
 
     return __call__
 
@@ -134,14 +131,14 @@ def _run_body(run: Run, body: Callable[..., Any], args: Any, kwargs: Any) -> Any
     if installation is None:
         return body(*args, **kwargs)
     try:
-        installation.walk("before_body", run)
+        installation.stack.walk("before_body", run)
         return body(*args, **kwargs)
     finally:
-        installation.walk_back("after_body", run)
+        installation.stack.walk_back("after_body", run)
 
 
 def _next(cls: type[Task], task: Task, method: Any, name: str) -> Any:
-    """What *method* stands in front of: the class's own from before, else the next class's."""
+    """Return what *method* stands in front of: the class's own from before, else the next class's."""
     original = getattr(method, _ORIGINAL)
     return original.__get__(task) if original is not None else getattr(super(cls, task), name)
 
@@ -151,35 +148,32 @@ def _publish(
 ) -> AsyncResult[Any]:
     found = sharing_of(task)
     call = _call_of(task, *found, args, kwargs, options) if found is not None else None
-    is_celerys = getattr(go_on, "__func__", None) is Task.apply_async
-    attempt = attempt_on(task.name)
+    if call is not None:
+        call.claims_early = getattr(go_on, "__func__", None) is Task.apply_async
+    attempt = attempt_on(task.name) if current_attempt.get() is not None else None
     if attempt is not None:
         go_on = partial(attempt.go_on, go_on, call)
     if found is None or call is None:
         return go_on(args, kwargs, **options)
-    installation = found[0]
-    call.claims_early = is_celerys and not (options.get("eta") or options.get("countdown"))
+    stack = found[0].stack
     try:
-        result = installation.answer(call) if call.plain else None
+        result = stack.answer(call) if call.plain else None
+        if result is not None:
+            _add_to_trail(task, result, options)
+            result.ignored = call.ignore_result
+            return result
+        if call.id is not None:
+            # Also where the store did not answer: what it decides too late is about this id.
+            options = {**options, "task_id": call.id}
+        token = current_call.set(call)
+        try:
+            return go_on(args, kwargs, **options)
+        finally:
+            current_call.reset(token)
     except BaseException:
         if call.id is not None:
-            installation.walk_back("publish_failed", call)
+            stack.walk_back("publish_failed", call)
         raise
-    if result is not None:
-        _add_to_trail(task, result, options)
-        result.ignored = call.ignore_result
-        return result
-    if call.id is not None:
-        # Also where the store did not answer: what it decides too late is about this id.
-        options = {**options, "task_id": call.id}
-    token = current_call.set(call)
-    try:
-        return go_on(args, kwargs, **options)
-    except BaseException:
-        installation.walk_back("publish_failed", call)
-        raise
-    finally:
-        current_call.reset(token)
 
 
 def _call_of(
@@ -190,7 +184,7 @@ def _call_of(
     kwargs: Any,
     options: dict[str, Any],
 ) -> Call | None:
-    """The call, or ``None`` where it is none of ours."""
+    """Return the call, or ``None`` if it is none of ours."""
     outer = current_call.get()
     passed_already = outer is not None and outer.task is task and not outer.made
     if passed_already or not policy.shares:
@@ -203,9 +197,19 @@ def _call_of(
     key = policy.key_of(task, args, kwargs, is_required=is_required)
     if key is None or task.app.conf.task_always_eager:
         return None
+    due_later = bool(options.get("eta") or options.get("countdown"))
     ignore_result = options.get("ignore_result")
-    ignores = bool(task.ignore_result if ignore_result is None else ignore_result)
-    return Call(task, policy, key, plain=not _is_dependent(task, options), ignore_result=ignores)
+    expires = _seconds_until(options.get("expires", task.expires))
+    return Call(
+        task,
+        policy,
+        key,
+        installation.stack,
+        plain=not (due_later or _is_dependent(task, options)),
+        due_later=due_later,
+        expires=expires,
+        ignore_result=bool(task.ignore_result if ignore_result is None else ignore_result),
+    )
 
 
 #: What Celery or a user gives a call that cannot be answered by another task's result.
@@ -213,24 +217,37 @@ _TIES = {"task_id", "link", "link_error", "chain", "chord", "group_id", "retries
 
 
 def _is_dependent(task: Task, options: dict[str, Any]) -> bool:
-    if _has_ties(options) or backends.is_private(task):
+    if _has_ties(options) or backend.is_private(task):
         return True
     # Celery's default for one call can differ from the task's: then others wait for what this one does
     # not store, or the other way round.
     return options.get("ignore_result") not in (None, bool(task.ignore_result))
 
 
-def _has_ties(options: dict[str, Any]) -> bool:
+def _has_ties(options: Mapping[str, Any]) -> bool:
     return any(options[name] for name in _TIES & options.keys())
 
 
 def _is_of_a_canvas_in_a_worker(task: Task, options: dict[str, Any]) -> bool:
-    """Whether Celery itself makes this call, to retry or to go on after a run: there is nobody to correct it.
+    """Return whether Celery itself makes this call, to retry or to go on after a run: nobody could correct
+    it.
 
     A run whose retry or callback raises is lost, or a failure though its body succeeded.
     """
     in_run = task.app.current_worker_task is not None and _has_ties(options)
     return in_run or options.get("parent_id") is not None
+
+
+def _seconds_until(moment: Any) -> float | None:
+    """Return how far *moment* lies ahead: seconds, a datetime or ISO text, as for ``expires`` in Celery."""
+    if moment is None or isinstance(moment, (int, float)):
+        return moment
+    try:
+        when = maybe_iso8601(moment)
+        left: datetime.timedelta = when - datetime.datetime.now(when.tzinfo)
+    except (TypeError, ValueError, AttributeError):
+        return None  # Celery will say what it is.
+    return left.total_seconds()
 
 
 def _add_to_trail(task: Task, result: AsyncResult[Any], options: dict[str, Any]) -> None:

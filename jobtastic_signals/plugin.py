@@ -1,35 +1,41 @@
-"""Switching the plugin on and off."""
+"""Switching the plugin on and off: here its parts are put together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from celery import Celery, Task
+from celery.app.annotations import prepare, resolve_all
+from kombu.utils.functional import maybe_evaluate
 
-from . import handlers as receivers
-from . import registry
+from . import celery_internals, handlers, installation
 from .errors import JobtasticError
-from .installation import Installation
-from .middleware import Middleware
-from .registry import installation_on, required_sharing_of
+from .installation import Installation, installation_on
+from .memory.middleware import MemoryWatch
+from .middleware import Middleware, MiddlewareStack
+from .options import name_of
+from .overrides import add_overrides, remove_overrides
+from .progress.middleware import ProgressReports
+from .sharing.middleware import Sharing
 
-__all__ = ["Jobtastic", "forget"]
+__all__ = ["Jobtastic"]
+
+_AFTER_FINALIZE = "jobtastic_signals.after_finalize"
 
 
 class Jobtastic:
     """Gives tasks of an app our options, without a base class.
 
-    Switch it on with ``Jobtastic(app)``; or, where the app is made elsewhere, with :meth:`init_app`; or
-    with no code at all, in the Celery configuration::
+    Switch it on with ``Jobtastic(app)``, or with :meth:`init_app` if the app is made elsewhere. No code at
+    all is needed with this line in the Celery configuration::
 
         task_annotations = ["jobtastic_signals:Jobtastic", {"proj.tasks.report": {"cache_duration": 60}}]
 
-    The order of installing, configuring and defining tasks does not matter, and installing twice does
-    nothing.
+    The order of installing, configuring and defining tasks does not matter. Installing twice does nothing.
 
-    :param app: the app to switch it on.
-    :param middleware: your own, which come after the built-in ones.
+    :param app: the app to switch it on for.
+    :param middleware: your own middleware; they come after the built-in ones.
 
     >>> app = Celery("proj", broker="memory://", backend="cache+memory://")
     >>> app.conf.jobtastic_store = "memory://"
@@ -50,9 +56,10 @@ class Jobtastic:
             self.init_app(app)
 
     def init_app(self, app: Celery) -> None:
-        """Switch the plugin on for *app*; does nothing where it is on.
+        """Switch the plugin on for *app*. Does nothing if it is on.
 
-        :raises OptionError: if a task that *app* already has sets an option wrongly; it stays off then.
+        :raises OptionError: if a task that *app* already has sets an option wrongly; the plugin stays off
+            then.
         :raises JobtasticError: if it is on without the middleware of this one.
         """
         self._install(app)
@@ -60,55 +67,112 @@ class Jobtastic:
     def uninstall(self, app: Celery) -> None:
         """Switch the plugin off for *app*, and leave its tasks as they were.
 
-        It stays off, also where the configuration names it, until :meth:`init_app`. Runs under way end
-        without it: what they claimed is free when its lease ends.
+        It stays off until :meth:`init_app`, even if the configuration names it. Runs that go on meanwhile
+        lose it; their claims lapse with their leases.
         """
-        installation = registry.unregister(app)
-        if installation is not None:
-            installation.remove()
-        if not registry.installed:
-            receivers.disconnect()
+        removed = installation.unregister(app)
+        if removed is not None:
+            _unwrap_tasks(removed)
+            celery_internals.drop_annotations(app)
+            app.on_after_finalize.disconnect(dispatch_uid=_AFTER_FINALIZE)
+            removed.use_store(None, close=True)
+        if not installation.installed:
+            handlers.disconnect()
 
     def annotate(self, task: type[Task]) -> dict[str, Any] | None:
-        """Called by Celery for a task class that binds, where the configuration names this class."""
+        """Apply our options to a task class that binds. Celery calls this if the configuration names us."""
         app = task.app
-        if app in registry.switched_off:
+        if app in installation.switched_off:
             return None
-        looked_through = app.annotations
-        self._install(app).annotate(task)
-        # Celery goes through it once more for this task, in search of an ``annotate_any``.
-        looked_through[:] = app.annotations
+        looked_through = celery_internals.annotations_of(app)
+        self._install(app)
+        annotations = celery_internals.annotations_of(app)
+        annotations[0].annotate(task)
+        # Celery goes through its list once more for this task, in search of an ``annotate_any``.
+        looked_through[:] = annotations
         return {}
 
     def annotate_any(self) -> None:
-        """Called by Celery where the user's annotations before us answered for a task."""
+        """Add nothing. Celery calls this if the user's annotations before us answered for a task."""
 
-    def _install(self, app: Celery) -> Installation:
-        installation = installation_on(app)
-        if installation is not None:
-            if not set(self._middleware) <= set(installation.middleware):
+    def _install(self, app: Celery) -> None:
+        known = installation_on(app)
+        if known is not None:
+            if not set(self._middleware) <= set(known.stack):
                 raise JobtasticError(
-                    f"{app!r} has the plugin already, so {self._middleware!r} would not be used; give the "
-                    "middleware where the plugin is switched on first"
+                    f"the plugin is already enabled on {app!r}, so {self._middleware!r} would not be used; "
+                    "pass the middleware where the plugin is enabled first"
                 )
-            return installation
-        installation = Installation(app, self._middleware)
-        registry.register(app, installation)
-        receivers.connect()
+            return
+        installed = Installation(app, add_overrides)
+        installed.stack = MiddlewareStack(
+            [Sharing(installed), ProgressReports(installed), MemoryWatch(installed), *self._middleware]
+        )
+        annotations = _Annotations(installed)
+        installation.register(app, installed)
+        # Celery looks through this list whenever a task class binds, and nobody stands before us in it.
+        celery_internals.set_annotations(app, [annotations])
+        app.on_after_finalize.connect(annotations.sweep, weak=False, dispatch_uid=_AFTER_FINALIZE)
+        handlers.connect()
         try:
-            installation.sweep()
+            annotations.sweep()
         except JobtasticError:
             self.uninstall(app)
-            registry.switched_off.discard(app)
+            installation.switched_off.discard(app)
             raise
-        return installation
 
 
-def forget(task: Task, *args: Any, **kwargs: Any) -> bool:
-    """Drop the stored result of calling *task* with these arguments; the next such call runs again.
+class _Annotations:
+    """Stands in for the app's whole list of annotations, and applies the user's own before our options."""
 
-    :returns: whether there was one. A run in progress goes on, and its result is stored.
-    :raises JobtasticError: if *task* has no options of ours, or its app has not the plugin.
-    """
-    installation, policy = required_sharing_of(task)
-    return installation.store.forget(policy.keys.key(task, args, kwargs))
+    def __init__(self, installed: Installation) -> None:
+        self._installed = installed
+        self._parsed: tuple[Any, list[Any]] = (None, [])
+
+    def annotate(self, task: type[Task]) -> dict[str, Any]:
+        """Apply the user's annotations as Celery would, and then read our options, which may be among them.
+
+        Celery stops at the first object that answers, which is this one.
+        """
+        try:
+            for changes in resolve_all(self._users_own(), task):
+                _apply(changes, task)
+            self._installed.read(task)
+        except AttributeError as error:
+            # Celery up to 5.6.2 takes it for a missing method, and drops the annotation without a word.
+            raise JobtasticError(f"annotating {name_of(task)!r} failed: {error}") from error
+        return {}
+
+    def annotate_any(self) -> dict[str, Any]:
+        """Add nothing: :meth:`annotate` did it all."""
+        return {}
+
+    def sweep(self, **_: Any) -> None:
+        """Look at all tasks there are.
+
+        Celery announces neither those that bound before us nor subclasses of registered class tasks.
+        """
+        handlers.sweep(self._installed)
+
+    def _users_own(self) -> list[Any]:
+        setting = self._installed.app.conf.task_annotations
+        if self._parsed[0] is not setting:
+            own = [item for item in prepare(setting) if not isinstance(maybe_evaluate(item), Jobtastic)]
+            self._parsed = (setting, own)
+        return self._parsed[1]
+
+
+def _apply(changes: Mapping[str, Any], task: type[Task]) -> None:
+    for name, value in changes.items():
+        if name.startswith("@"):
+            task.add_around(name[1:], value)
+        else:
+            setattr(task, name, value)
+
+
+def _unwrap_tasks(removed: Installation) -> None:
+    others = [installation_on(app) for app in installation.installed if app is not removed.app]
+    for task in removed.tasks:
+        # A task class can be registered with several apps.
+        if not any(other is not None and other.knows(task) for other in others):
+            remove_overrides(task)

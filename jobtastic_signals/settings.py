@@ -1,30 +1,6 @@
-"""The ``jobtastic_...`` settings in the Celery configuration.
+"""The ``jobtastic_...`` settings in the Celery configuration, in one table: :data:`SETTINGS`.
 
-``jobtastic_store``
-    URL of the store, ``disk://`` by default: a folder of the user's cache directory, one for each pair
-    of broker and result backend.
-``jobtastic_store_options``
-    A dict of keyword arguments of the store, as ``{"size_limit": 2**28}``.
-``jobtastic_store_required``
-    Whether a call or run fails with :exc:`~jobtastic_signals.errors.StoreError` while the store cannot be
-    asked, in place of going unshared.
-``jobtastic_namespace``
-    Text that separates deployments which share a store; another one is an empty cache.
-``jobtastic_key_required``
-    Whether a call whose arguments have no canonical form raises
-    :exc:`~jobtastic_signals.errors.UnkeyableError` at the caller, as it does by default, or goes unshared,
-    with one warning.
-``jobtastic_lease``
-    Seconds for which a run that nobody hears of any more keeps its claim; never more than the task's
-    ``herd_avoidance_timeout``.
-``jobtastic_progress_interval``
-    Seconds between two records of a run's progress at least.
-``jobtastic_memleak_redact``
-    Names of arguments whose values are left out of what is told of a memory leak, or ``True`` for all.
-``jobtastic_broker_deadline``
-    Seconds within which ``delay_or_fail`` and its kin answer while the broker is down.
-
-Django's ``CELERY_`` namespace works as for Celery's own: ``CELERY_JOBTASTIC_STORE``.
+Django's ``CELERY_`` namespace works like for Celery's own settings: ``CELERY_JOBTASTIC_STORE``.
 """
 
 from __future__ import annotations
@@ -33,7 +9,7 @@ import difflib
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -42,101 +18,68 @@ import platformdirs
 from celery import Celery
 
 from .errors import SettingError
-from .options import boolean_free_number
+from .options import finite_number
 from .stores import check_url
 from .stores.guard import check_namespace
-from .support.redaction import told
+from .support.circuit_breaker import RETRY_AFTER
+from .support.redaction import redacted_repr
 
-__all__ = ["PROGRESS_INTERVAL", "Settings"]
+__all__ = ["PROGRESS_INTERVAL", "SETTINGS", "Setting", "Settings"]
 
 #: Seconds between two records of progress, where nothing else is set: nobody's eye is faster.
 PROGRESS_INTERVAL = 0.1
-
-#: Seconds within which a call is answered while the broker is down.
-BROKER_DEADLINE = 2.0
-
-#: Seconds for which a claim lasts that its process does not renew.
-LEASE = 30.0
 
 _PREFIX = "jobtastic_"
 _PASSWORDS = re.compile(r"//[^/@\s]*@")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The settings of one app, checked."""
+class Setting:
+    """One setting.
 
-    store: str = field(repr=False)  # With its passwords.
-    store_options: Mapping[str, Any] = field(repr=False)
-    namespace: str
-    key_required: bool
-    progress_interval: float
-    memleak_redact: bool | frozenset[str] = False
-    broker_deadline: float = BROKER_DEADLINE
-    lease: float = LEASE
-    store_required: bool = False
+    :param name: what stands in the configuration.
+    :param default: its value where the configuration does not have it.
+    :param accepts: the accepted values, in words that complete "it accepts ...".
+    :param parse: turns what the configuration says into what the package reads. A :exc:`ValueError` or
+        :exc:`TypeError` refuses it.
+    """
 
-    @classmethod
-    def read(cls, app: Celery) -> Settings:
-        """Read *app*'s configuration.
+    name: str
+    default: Any
+    accepts: str
+    parse: Callable[[Any], Any]
 
-        :raises SettingError: for a wrong or unknown setting, by its name and what is accepted.
-        """
-        keys = [str(key) for key in app.conf]
-        names = {key for key in keys if key.startswith(_PREFIX)}
-        if app.conf.prefix:
-            # In Django's settings ours stand as CELERY_JOBTASTIC_STORE.
-            namespaced = app.conf.prefix + _PREFIX.upper()
-            names |= {_PREFIX + key[len(namespaced) :].lower() for key in keys if key.startswith(namespaced)}
-        given = {name: app.conf[name] for name in names}
-        for name in given:
-            if name not in _SETTINGS:
-                meant = difflib.get_close_matches(name, _SETTINGS, n=1, cutoff=0.0)[0]
-                raise SettingError(f"unknown setting {name}={told(given[name])}; did you mean {meant!r}?")
-        for key, (accepts, check) in _SETTINGS.items():
-            if key in given:
-                try:
-                    check(given[key])
-                except (TypeError, ValueError) as error:
-                    wrong = f"setting {key}={told(given[key])}"
-                    raise SettingError(f"{wrong} is not accepted: {accepts}") from error
-        store = given.get("jobtastic_store", "disk://")
-        if store.partition("?")[0] == "disk://":
-            store = store.replace("disk://", "disk://" + quote(_default_folder(app)), 1)
-        return cls(
-            store,
-            given.get("jobtastic_store_options", {}),
-            given.get("jobtastic_namespace", ""),
-            given.get("jobtastic_key_required", True),
-            given.get("jobtastic_progress_interval", PROGRESS_INTERVAL),
-            _redacted(given.get("jobtastic_memleak_redact", False)),
-            given.get("jobtastic_broker_deadline", BROKER_DEADLINE),
-            given.get("jobtastic_lease", LEASE),
-            given.get("jobtastic_store_required", False),
-        )
+    @property
+    def field(self) -> str:
+        """The name of the attribute of :class:`Settings`."""
+        return self.name.removeprefix(_PREFIX)
 
 
-def _is_mapping(value: Any) -> None:
+def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError("not a dict")
+    return value
 
 
-def _is_bool(value: Any) -> None:
+def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError("neither True nor False")
+    return value
 
 
-def _is_duration(value: Any) -> None:
-    if not 0 <= boolean_free_number(value) < math.inf:
+def _duration(value: Any) -> float:
+    if not 0 <= finite_number(value) < math.inf:
         raise ValueError("negative or without end")
+    return float(value)
 
 
-def _is_above_zero(value: Any) -> None:
-    if not 0 < boolean_free_number(value) < math.inf:
+def _positive_duration(value: Any) -> float:
+    if not 0 < finite_number(value) < math.inf:
         raise ValueError("no time at all, or without end")
+    return float(value)
 
 
-def _redacted(value: Any) -> bool | frozenset[str]:
+def _names(value: Any) -> bool | frozenset[str]:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) or not all(isinstance(name, str) for name in value):
@@ -144,30 +87,117 @@ def _redacted(value: Any) -> bool | frozenset[str]:
     return frozenset(value)
 
 
-_SETTINGS: dict[str, tuple[str, Callable[[Any], object]]] = {
-    "jobtastic_store": ("it takes the URL of a store, as disk:///var/cache/proj", check_url),
-    "jobtastic_store_options": ("it takes a dict of the store's keyword arguments", _is_mapping),
-    "jobtastic_store_required": ("it takes True or False", _is_bool),
-    "jobtastic_namespace": ("it takes a text of letters, digits and . _ -", check_namespace),
-    "jobtastic_key_required": ("it takes True or False", _is_bool),
-    "jobtastic_progress_interval": (
-        "it takes a number of seconds, as 0.1; 0 writes every update",
-        _is_duration,
+def _url(value: Any) -> str:
+    check_url(value)
+    return str(value)
+
+
+SETTINGS = (
+    Setting("jobtastic_store", "disk://", "the URL of a store, such as disk:///var/cache/proj", _url),
+    Setting("jobtastic_store_options", {}, "a dict of the store's keyword arguments", _mapping),
+    Setting("jobtastic_store_required", False, "True or False", _boolean),
+    Setting("jobtastic_namespace", "", "a text of letters, digits and . _ -", check_namespace),
+    Setting("jobtastic_key_required", True, "True or False", _boolean),
+    Setting("jobtastic_lease", 30.0, "a number of seconds above 0, such as 30", _positive_duration),
+    Setting(
+        "jobtastic_progress_interval",
+        PROGRESS_INTERVAL,
+        "a number of seconds, such as 0.1; 0 writes every update",
+        _duration,
     ),
-    "jobtastic_broker_deadline": ("it takes a number of seconds above 0, as 2", _is_above_zero),
-    "jobtastic_lease": ("it takes a number of seconds above 0, as 30", _is_above_zero),
-    "jobtastic_memleak_redact": (
-        "it takes a list of argument names, as ['password'], or True for all arguments",
-        _redacted,
+    Setting(
+        "jobtastic_memleak_redact",
+        False,
+        "a list of argument names, such as ['password'], or True for all arguments",
+        _names,
     ),
-}
+    Setting("jobtastic_broker_deadline", 2.0, "a number of seconds above 0, such as 2", _positive_duration),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one app, checked.
+
+    :ivar store: URL of the store. ``disk://`` alone is a folder of the user's cache directory, one for each
+        pair of broker and result backend.
+    :ivar store_options: keyword arguments of the store, such as ``{"size_limit": 2**28}``.
+    :ivar store_required: whether a call or a run fails with :exc:`.StoreError` while the store does not
+        answer, instead of going unshared.
+    :ivar namespace: separates deployments that share a store. Another namespace is an empty cache.
+    :ivar key_required: whether a call whose arguments have no canonical form raises :exc:`.UnkeyableError` at
+        the caller. Otherwise it goes unshared, with one warning.
+    :ivar lease: seconds after which a claim lapses that nobody renews; never more than the task's
+        ``herd_avoidance_timeout``.
+    :ivar progress_interval: the least number of seconds between two records of a run's progress.
+    :ivar memleak_redact: names of arguments whose values are left out of reports on memory, or ``True`` for
+        all.
+    :ivar broker_deadline: seconds within which ``delay_or_fail`` and its variants answer while the broker is
+        down.
+    """
+
+    store: str = field(repr=False)  # With its passwords.
+    store_options: Mapping[str, Any] = field(repr=False)
+    store_required: bool
+    namespace: str
+    key_required: bool
+    lease: float
+    progress_interval: float
+    memleak_redact: bool | frozenset[str]
+    broker_deadline: float
+
+    @classmethod
+    def read(cls, app: Celery) -> Settings:
+        """Read *app*'s configuration.
+
+        :raises SettingError: for a wrong or unknown setting, with its name and what is accepted.
+        """
+        given = {name: app.conf[name] for name in _names_in(app)}
+        _refuse_unknown(given)
+        values = {each.field: _parse(each, given) for each in SETTINGS}
+        if values["store"].partition("?")[0] == "disk://":
+            folder = quote(_default_folder(app))
+            values["store"] = values["store"].replace("disk://", f"disk://{folder}", 1)
+        return cls(**values)
+
+    @property
+    def store_retry_after(self) -> float:
+        """Seconds for which a store that failed is left alone: a lease survives one failed renewal."""
+        return min(RETRY_AFTER, self.lease / 6)
+
+
+def _names_in(app: Celery) -> Iterator[str]:
+    keys = [str(key) for key in app.conf]
+    names = {key for key in keys if key.startswith(_PREFIX)}
+    if app.conf.prefix:
+        # In Django's settings ours stand as CELERY_JOBTASTIC_STORE.
+        namespaced = app.conf.prefix + _PREFIX.upper()
+        names |= {_PREFIX + key[len(namespaced) :].lower() for key in keys if key.startswith(namespaced)}
+    return iter(names)
+
+
+def _refuse_unknown(given: Mapping[str, Any]) -> None:
+    known = [each.name for each in SETTINGS]
+    for name, value in given.items():
+        if name not in known:
+            meant = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise SettingError(f"unknown setting {name}={redacted_repr(value)}; did you mean {meant!r}?")
+
+
+def _parse(setting: Setting, given: Mapping[str, Any]) -> Any:
+    value = given.get(setting.name, setting.default)
+    try:
+        return setting.parse(value)
+    except (TypeError, ValueError) as error:
+        wrong = f"setting {setting.name}={redacted_repr(value)}"
+        raise SettingError(f"{wrong} is not accepted: it accepts {setting.accepts}") from error
 
 
 def _default_folder(app: Celery) -> str:
-    """One folder for each deployment of this user.
+    """Return one folder for each deployment of this user.
 
-    Two projects, or staging and production, may have tasks of the same name on one host; they do not have
-    the same broker and the same result backend. Passwords stay out of it.
+    Two projects, or staging and production, may have tasks of the same name on one host. They do not have the
+    same broker and the same result backend. Passwords stay out of it.
     """
     places = f"{app.conf.broker_url}\n{app.conf.result_backend}"
     name = hashlib.blake2b(_PASSWORDS.sub("//", places).encode(), digest_size=8).hexdigest()

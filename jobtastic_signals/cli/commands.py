@@ -1,6 +1,6 @@
-"""``celery -A proj jobtastic``: what this package adds to Celery's command line.
+"""``celery -A proj jobtastic``: the commands that this package adds to Celery's command line.
 
-The ``celery`` command imports this module whenever it starts, so it imports nothing that can wait.
+The ``celery`` command imports this module whenever it starts. So everything that can be imported later is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["jobtastic"]
 
-#: The exit statuses that the help tells of, besides 0 and 1.
+#: The exit statuses of the commands, besides 0 and 1.
 EXIT_UNKNOWN, EXIT_INTERRUPTED = 2, 130
 
 
@@ -49,34 +49,34 @@ def jobtastic(**preload_options: Any) -> None:
     type=Seconds(min=0.01),
     default=0.5,
     show_default=True,
-    help="Seconds between two looks at the result backend.",
+    help="Seconds between two readings of the result backend.",
 )
 @click.option(
     "--timeout",
     type=Seconds(min=0),
-    help="Seconds after which to give up. By default it watches until all have ended, and for ever if "
-    "nobody knows an id.",
+    help="Seconds after which to give up. By default it watches until all tasks have ended. It never ends "
+    "for an id that does not exist.",
 )
 @click.pass_context
 def watch(ctx: click.Context, task_ids: tuple[str, ...], interval: float, timeout: float | None) -> None:
-    """Watch tasks until they end, each on a live progress bar.
+    """Watch tasks until they end, each with a live progress bar.
 
-    A task that reports no progress shows its state. In a pipe there is one line for each change and each
-    outcome. Ctrl-C ends the watching; the tasks go on.
+    A task that reports no progress shows its state. In a pipe, each change and each outcome is one line.
+    Ctrl-C stops watching; the tasks go on.
 
     \b
     Exit status:
       0    all succeeded
       1    at least one failed or was revoked
-      2    wrong usage, no result backend, or not all had ended in time
+      2    wrong usage, no result backend, or some tasks had not ended in time
       130  Ctrl-C
-    """  # noqa: D301, click wants a real backspace before lines that it is to leave alone
+    """  # noqa: D301  # click needs a real backspace before lines that it must not wrap
     if not all(task_id.strip() for task_id in task_ids):
-        raise click.BadParameter("a task id is never empty.", ctx, param_hint="TASK_ID")
+        raise click.BadParameter("a task id must not be empty.", ctx, param_hint="TASK_ID")
     app: Celery = ctx.obj.app
     try:
         _require_readable_results(app)
-        _escape_what_cannot_be_shown()
+        _escape_unknown_characters()
         from .watch.loop import watch_tasks
 
         with _view(task_ids, no_color=ctx.obj.no_color) as view:
@@ -92,41 +92,41 @@ def watch(ctx: click.Context, task_ids: tuple[str, ...], interval: float, timeou
     type=Seconds(min=0.01),
     default=1.0,
     show_default=True,
-    help="Seconds that workers have to answer.",
+    help="Seconds within which workers have to answer.",
 )
 @click.pass_context
 def check(ctx: click.Context, timeout: float) -> None:
-    """Tell whether sharing works here, and what to mend.
+    """Check whether sharing works here, and say what to fix.
 
-    It looks at the plugin, the settings and the tasks of this app, tries out the store with a claim of its
-    own, and asks the running workers which store they have.
+    It checks the plugin, the settings and the tasks of this app, tries the store with a claim of its own, and
+    asks the running workers which store they use.
 
     \b
     Exit status:
-      0    nothing to mend
-      1    something to mend
+      0    nothing to fix
+      1    something to fix
       2    wrong usage, or the app cannot be loaded
       130  Ctrl-C
-    """  # noqa: D301, as above
+    """  # noqa: D301  # as in watch
     app: Celery = ctx.obj.app
     try:
-        _escape_what_cannot_be_shown()
+        _escape_unknown_characters()
         from .check.check import check_app, load_tasks
 
         try:
             wrong = load_tasks(app)
         except Exception as error:
             _refuse(f"The tasks cannot be loaded: {type(error).__name__}: {error}")
-        to_mend = check_app(app, _check_view(no_color=ctx.obj.no_color), timeout=timeout, wrong=wrong)
-        status = 1 if to_mend else 0
+        to_fix = check_app(app, _check_view(no_color=ctx.obj.no_color), timeout=timeout, wrong=wrong)
+        status = 1 if to_fix else 0
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
     ctx.exit(status)
 
 
-def _escape_what_cannot_be_shown() -> None:
+def _escape_unknown_characters() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal of another encoding gets escapes, in place of an error that ends it all.
+        # A terminal with another encoding gets escapes instead of an error.
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
@@ -140,13 +140,16 @@ def _require_readable_results(app: Celery) -> None:
     except (ImportError, ImproperlyConfigured) as error:
         _refuse(f"The result backend cannot be used: {error}")
     if isinstance(backend, DisabledBackend):
-        _refuse("There is nothing to watch: no result backend is configured. Set result_backend.")
+        _refuse("There is nothing to watch, because no result backend is configured. Set result_backend.")
     if isinstance(backend, RPCBackend):
-        _refuse("There is nothing to watch: with rpc:// only the caller itself can read a result.")
+        _refuse(
+            "There is nothing to watch, because only the caller can read results from rpc://. Set another "
+            "result_backend."
+        )
 
 
 def _view(task_ids: tuple[str, ...], *, no_color: bool) -> View:
-    """Bars on a terminal that can draw them, otherwise lines."""
+    """Return a view with bars on a terminal that can draw them, otherwise one with lines."""
     if _can_draw():
         from .watch.live import LiveView
 
@@ -157,7 +160,7 @@ def _view(task_ids: tuple[str, ...], *, no_color: bool) -> View:
 
 
 def _check_view(*, no_color: bool) -> CheckView:
-    """Columns on a terminal that can draw them, otherwise lines."""
+    """Return a view with columns on a terminal that can draw them, otherwise one with lines."""
     if _can_draw():
         from .check.table import TableView
 
@@ -175,7 +178,7 @@ def _can_draw() -> bool:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "rich":
             raise
-        click.echo("For live bars and tables: pip install 'jobtastic-signals[cli]'", err=True)
+        click.echo("For live bars and tables, run: pip install 'jobtastic-signals[cli]'", err=True)
         return False
     return can_draw()
 

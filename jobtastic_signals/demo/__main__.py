@@ -7,7 +7,7 @@ import sys
 
 import click
 
-#: What the extra "demo" installs, and what comes with that.
+#: The packages that the extra "demo" installs, and those that they need.
 _EXTRA = ("rich", "flask", "werkzeug", "itsdangerous")
 
 
@@ -15,24 +15,24 @@ _EXTRA = ("rich", "flask", "werkzeug", "itsdangerous")
 @click.option(
     "--without-plugin",
     is_flag=True,
-    help="Leave jobtastic-signals switched off, to see what Celery does by itself. Ends with status 1.",
+    help="Do not enable jobtastic-signals, to see what Celery does by itself. Ends with status 1.",
 )
 @click.option(
     "--web",
     is_flag=True,
-    help="Serve a page to try it in a browser: a slow report, its progress, two tabs that share one run. "
-    "Ctrl-C ends it, with status 0.",
+    help="Serve a page to try it in a browser: a slow report, its progress, and two tabs that share one run. "
+    "Ctrl-C ends it with status 0.",
 )
 def main(without_plugin: bool, web: bool) -> None:
     """Show jobtastic-signals at work on a real Celery worker, in about fifteen seconds.
 
-    Six scenes: a double click, a question that was asked before, equal jobs in one batch, a worker process
-    that is killed, a broker that is down, and a task that leaks memory. Each says what it measured, and
-    whether that is what was promised.
+    There are six scenes: a double click, a question that was asked before, equal jobs in one batch, a worker
+    process that is killed, a broker that is down, and a task that leaks memory. Each scene reports what it
+    measured, and whether that is as promised.
 
-    Needs no server. Everything is in a temporary folder and is removed at the end.
+    The demo needs no server. Everything is in a temporary folder, which is removed at the end.
 
-    Ends with status 0 if all was as promised, 1 if something was not, 2 if the demo cannot run here.
+    The exit status is 0 if everything was as promised, 1 if something was not, and 2 if the demo cannot run.
     """
     if os.name == "nt":
         _refuse("The demo kills a process with SIGKILL, so it needs Linux or macOS.")

@@ -1,4 +1,4 @@
-"""Celery's filesystem broker, mended in two places for the demo and the tests."""
+"""Celery's filesystem broker with two fixes, for the demo and the tests."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from kombu.utils.json import dumps
 
 __all__ = ["Transport"]
 
-#: Seconds after which a worker without messages looks whether it is to end.
-ATTENTION_SPAN = 0.2
+#: Seconds after which a worker without messages checks whether it has to end.
+CHECKED_EVERY = 0.2
 
 
 class Channel(filesystem.Channel):
-    """Lets messages appear whole.
+    """Writes each message in one step.
 
-    kombu's own creates a message's file and writes it afterwards. A worker that looks in between reads
-    nothing and gives up: "Unrecoverable error: JSONDecodeError" (https://github.com/celery/kombu/issues/1551).
-    That befalls one message in some thousands, too often for a demo of reliability. So a message is
-    written under a name that nobody looks for, and then renamed.
+    Kombu's own channel creates the file of a message and writes it afterwards. A worker that reads it in
+    between finds nothing and ends: "Unrecoverable error: JSONDecodeError"
+    (https://github.com/celery/kombu/issues/1551). That happens to one message in some thousands, too often
+    for a demo of reliability. So a message is written under a name that no worker looks for, and then
+    renamed.
     """
 
     def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]
@@ -33,9 +34,9 @@ class Channel(filesystem.Channel):
 
 
 class Transport(filesystem.Transport):
-    """Lets a worker end soon: it looks for that only between two calls of ``drain_events``, each 2 s."""
+    """Lets a worker end soon: it checks only between two calls of ``drain_events``, each of 2 s."""
 
     Channel = Channel
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # type: ignore[override]
-        super().drain_events(connection, timeout=ATTENTION_SPAN)  # type: ignore[no-untyped-call]
+        super().drain_events(connection, timeout=CHECKED_EVERY)  # type: ignore[no-untyped-call]

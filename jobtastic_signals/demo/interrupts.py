@@ -1,4 +1,4 @@
-"""Ctrl-C and its kin: the demo ends at once but tidily, and is not interrupted while it tidies up."""
+"""Ctrl-C and similar signals: the demo ends at once, and is not interrupted while it cleans up."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["ending_on_signals", "uninterrupted"]
 
 Handler = Callable[[int, FrameType | None], None]
 
-#: Ctrl-C; what ``kill`` and most supervisors send; the closing of the terminal.
+#: Ctrl-C, the signal of ``kill`` and most supervisors, and the closing of the terminal.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """Let each of these signals raise :exc:`KeyboardInterrupt`, so that every ``finally`` is reached."""
+    """Let each of these signals raise :exc:`KeyboardInterrupt`, so that every ``finally`` runs."""
 
     def end(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -28,9 +28,9 @@ def ending_on_signals() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Put such a signal off to the end of the block, or of the function that this decorates.
+    """Delay such a signal until the end of the block, or of the function that this decorates.
 
-    There it raises :exc:`KeyboardInterrupt`.
+    It raises :exc:`KeyboardInterrupt` then.
     """
     received: list[int] = []
 
@@ -45,9 +45,9 @@ def uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def _handling(handler: Handler) -> Iterator[None]:
-    # What our parent has us ignore, as nohup does, stays ignored.
-    heeded = [signum for signum in _SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
-    before = {signum: signal.signal(signum, handler) for signum in heeded}
+    # A signal that the parent process made us ignore, like nohup does, stays ignored.
+    handled = [signum for signum in _SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
+    before = {signum: signal.signal(signum, handler) for signum in handled}
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""A task that leaks and one that does not, in the program that the demo is about."""
+"""A task that leaks and one that does not, in the demo's program."""
 
 # mypy: disallow-untyped-decorators=False
 
@@ -7,7 +7,7 @@ from .tasks import app
 
 __all__ = ["MEGABYTES", "THRESHOLD", "leaky", "tidy"]
 
-#: What a run of either needs. Twice the threshold, so noise of less than that makes no difference.
+#: The memory that a run of either task needs is twice the threshold, so smaller noise makes no difference.
 MEGABYTES, THRESHOLD = 8, 4
 
 _kept: list[list[bytes]] = []
@@ -26,6 +26,7 @@ def tidy() -> None:
 
 
 def _rows() -> list[bytes]:
-    # Small objects, whose memory Python itself gives back to the system. That of large ones goes to malloc,
-    # which may keep it where a thread has forked the process, as the one in place of a killed one.
+    # Small objects, since Python returns their memory to the system. The memory of large objects goes back to
+    # malloc, which may keep it in a process that a thread has forked, such as the one that replaces a killed
+    # one.
     return [bytes(479) for _ in range(MEGABYTES * 2_000)]  # 512 bytes each, with the object's own 33

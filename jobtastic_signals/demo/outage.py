@@ -1,4 +1,4 @@
-"""The program that the demo is about, while its broker is down."""
+"""The demo's program while its broker is down."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from .tasks import report
 
 __all__ = ["MONTH", "Attempt", "attempt", "report_without_broker"]
 
-#: The report that is asked for meanwhile.
+#: The report that is asked for while the broker is down.
 MONTH = "August"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What a call came to: a result, or none if it raised; in words; and the seconds until then."""
+    """The outcome of a call: its result (``None`` if it raised), a description, and the seconds it took."""
 
     result: AsyncResult[Any] | None
     words: str
@@ -41,7 +41,7 @@ class Attempt:
 
 
 def attempt(call: Callable[[Task, str], AsyncResult[Any]], task: Task) -> Attempt:
-    """Make a call of *task* that may not reach the broker."""
+    """Call *task*, although the broker may not be reachable."""
     start = time.monotonic()
     try:
         result = call(task, MONTH)
@@ -54,15 +54,15 @@ def attempt(call: Callable[[Task, str], AsyncResult[Any]], task: Task) -> Attemp
 
 @contextmanager
 def report_without_broker() -> Iterator[Task]:
-    """The task ``report``, for which no broker is to be reached."""
+    """Give the task ``report`` without a reachable broker."""
     with socket.socket() as taken:
-        # Bound, so that nobody else gets the port meanwhile. It does not listen, so it refuses.
+        # It is bound so that nobody else gets the port. It does not listen, so it refuses connections.
         taken.bind(("127.0.0.1", 0))
         task = _report_by(f"amqp://127.0.0.1:{taken.getsockname()[1]}//")
         if wants_plugin():
-            # The warning that the broker is down is for a log, which the show has not.
+            # The warning that the broker is down is for a log, and the demo has none.
             logging.getLogger("jobtastic_signals").addHandler(logging.NullHandler())
-            # A program that has run for a while has its store open.
+            # A program that has run for a while has opened its store.
             forget(task, MONTH)
         yield task
 
@@ -73,5 +73,5 @@ def _report_by(broker_url: str) -> Task:
     if wants_plugin():
         Jobtastic(app)
     options = {name: getattr(report, name) for name in ("name", "herd_avoidance_timeout", "cache_duration")}
-    # Not shared with the app of the worker, which has such a task already.
+    # Not shared with the app of the worker, which already has a task of this name.
     return app.task(inspect.unwrap(report.run), shared=False, lazy=False, **options)

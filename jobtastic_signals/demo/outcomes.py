@@ -1,4 +1,4 @@
-"""What a scene is, what comes of it, and the words for that."""
+"""Scenes, their outcomes, and the words for them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["Check", "Outcome", "Scene", "TookTooLongError", "distinct", "duratio
 
 
 class TookTooLongError(Exception):
-    """Something has not happened for so long that the demo gives up."""
+    """Something took so long that the demo gives up."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was measured, in words that are true either way, and whether it is what was promised."""
+    """A measurement in words, and whether it is as promised."""
 
     measured: str
     as_promised: bool
@@ -25,11 +25,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a scene measured.
+    """The measurements of one scene.
 
-    :ivar calls: how many runs were asked for, which is how many plain Celery has while its broker is up.
-    :ivar runs: how many there were.
-    :ivar seconds: how long the caller whom the scene is about waited.
+    :ivar calls: how many runs were asked for. Plain Celery runs as many while its broker is up.
+    :ivar runs: how many runs there were.
+    :ivar seconds: how long the caller waited whom the scene is about.
     """
 
     calls: int
@@ -44,7 +44,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene, and what is said before it."""
+    """A scene and its introduction."""
 
     title: str
     story: str
@@ -53,7 +53,7 @@ class Scene:
 
 
 def number(count: int, what: str = "run") -> str:
-    """A number of runs, or of what else there is.
+    """Return a number of runs, or of other things, as text.
 
     >>> number(0), number(1), number(2, "warning")
     ('no run', '1 run', '2 warnings')
@@ -62,7 +62,7 @@ def number(count: int, what: str = "run") -> str:
 
 
 def duration(seconds: float) -> str:
-    """A number of seconds, for people.
+    """Return a number of seconds as people write it.
 
     >>> duration(0.00041), duration(0.042), duration(1.0382)
     ('0.4 ms', '42 ms', '1.04 s')
@@ -73,7 +73,7 @@ def duration(seconds: float) -> str:
 
 
 def distinct(answers: Iterable[Any]) -> str:
-    """Answers, equal ones once.
+    """Return answers as text, each different one once.
 
     >>> distinct(["yes", "no", "yes"])
     '"yes" and "no"'

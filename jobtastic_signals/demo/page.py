@@ -1,4 +1,4 @@
-"""The demo's page: a button that starts a slow report, and what browser and server say to each other."""
+"""The demo's page: a button that starts a slow report, and what each click did."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ __all__ = ["create_page"]
 #: The report that the button asks for.
 YEAR = 2026
 
-#: The only sources of scripts, styles and data are our own files; nobody may show us in a frame.
+#: Scripts, styles and data come only from this server. No other site may show the page in a frame.
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 _how: ContextVar[str] = ContextVar("how", default="started")
 
 
 def create_page(stage: Stage, *, plugin: bool) -> Flask:
-    """The page as a Flask app, on *stage*."""
+    """Return the page as a Flask app on *stage*."""
     page = Flask(__name__, static_folder="web", static_url_path="/static", template_folder="web")
     page.secret_key = secrets.token_hex()
-    page.before_request(_refuse_strangers)
+    page.before_request(_refuse_other_sites)
     page.after_request(_protect)
     page.register_blueprint(status_routes(celery_app))
     clicks: list[str] = []
@@ -60,7 +60,7 @@ def create_page(stage: Stage, *, plugin: bool) -> Flask:
 
 
 def _ask() -> tuple[Any, str]:
-    """Ask for the report; its result to come, and whether that started a run, joined one, or was cached."""
+    """Call the task. Return its result, and whether the call started a run, joined one, or was cached."""
     token = _how.set("started")
     try:
         return yearly_report.delay(YEAR), _how.get()
@@ -86,14 +86,14 @@ def _program() -> str:
     return inspect.getsource(inspect.unwrap(yearly_report.run))
 
 
-def _refuse_strangers() -> None:
-    """Other sites can neither click for the user, nor make the browser take us for them."""
+def _refuse_other_sites() -> None:
+    """Refuse requests of other sites: their clicks, and their names for this server."""
     hosts = [f"{name}:{request.environ['SERVER_PORT']}" for name in ("127.0.0.1", "localhost")]
     if request.host not in hosts:
-        abort(400, "This page is only for the browser on this machine.")
+        abort(400, "This page is only for a browser on this machine.")
     origin = request.headers.get("Origin")
     if origin is not None and origin not in [f"http://{host}" for host in hosts]:
-        abort(403, "Only this page's own buttons work.")
+        abort(403, "Only the buttons of this page work.")
 
 
 def _protect(response: Response) -> Response:

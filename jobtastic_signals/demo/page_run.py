@@ -1,4 +1,4 @@
-"""The course of the demo's page, from no folder to no folder."""
+"""Running the demo's page, and cleaning up afterwards."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ __all__ = ["serve"]
 TITLE = "jobtastic-signals, watched in a browser"
 
 YOUR_TURN = (
-    "Open it, make the report, and click again while it is being made, or in a second tab. Ctrl-C here ends "
-    "the page and its worker."
+    "Open this address, make the report, and click again while it is being made, or in a second tab. Ctrl-C "
+    "here ends the page and its worker."
 )
 
 
 def serve(*, plugin: bool) -> int:
-    """Serve the page until Ctrl-C; the exit status."""
+    """Serve the page until Ctrl-C. Return the exit status."""
     show = Show()
     status = 0
     try:
         with ending_on_signals(), open_stage(plugin=plugin) as stage, running_worker(stage) as worker:
             status = _serve(show, stage, worker, plugin)
     except KeyboardInterrupt:
-        # Which is how it is meant to end.
+        # This is the normal end.
         pass
     show.say("The worker has been stopped, and its folder removed.")
     return status
 
 
 def _serve(show: Show, stage: Stage, worker: Worker, plugin: bool) -> int:
-    # Not before: the tasks read what open_stage() has put into the environment.
+    # Not earlier, since the tasks read the environment that open_stage() sets.
     from .page import create_page
 
     show.headline(TITLE)
@@ -56,7 +56,7 @@ def _serve(show: Show, stage: Stage, worker: Worker, plugin: bool) -> int:
 
 
 def _listening(page: Flask) -> BaseWSGIServer:
-    """A server on a free port that only this machine reaches."""
-    # No line for each request; what fails is still told.
+    """Return a server on a free port that only this machine can reach."""
+    # No log line for each request; failures are still logged.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     return make_server("127.0.0.1", 0, page, threaded=True)

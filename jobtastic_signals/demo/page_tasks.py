@@ -1,4 +1,4 @@
-"""The slow task of the demo's page, in the program that the demo is about."""
+"""The slow task of the demo's page, in the demo's program."""
 
 # mypy: disallow-untyped-decorators=False
 
@@ -17,7 +17,7 @@ MONTHS = month_name[1:]
 
 @app.task(herd_avoidance_timeout=60, cache_duration=60)
 def yearly_report(year: int) -> str:
-    note_run(str(year))  # which is how the page counts runs
+    note_run(str(year))  # the page counts these
     for month in track(MONTHS):
         for _ in track(range(10), message=f"Adding up {month}"):
             time.sleep(0.1)

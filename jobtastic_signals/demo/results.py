@@ -1,4 +1,4 @@
-"""Celery's filesystem result backend, mended in one place for the demo."""
+"""Celery's filesystem result backend with one fix, for the demo."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Backend"]
 
 
 class Backend(filesystem.FilesystemBackend):  # type: ignore[misc]  # Celery has no types
-    """Lets results appear whole.
+    """Writes each result in one step.
 
-    Celery's own empties a file and writes it afterwards. Who reads in between is told that nobody knows the
-    task, and a progress bar would jump back to the start.
+    Celery's own backend empties a file and writes it afterwards. A reader in between gets the answer that the
+    task is unknown, and a progress bar would jump back to the start.
     """
 
     def set(self, key: bytes, value: Any) -> None:

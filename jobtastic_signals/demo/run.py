@@ -1,4 +1,4 @@
-"""The course of the demo, from no folder to no folder."""
+"""Running the demo, and cleaning up afterwards."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ __all__ = ["perform"]
 TITLE = "jobtastic-signals on a real Celery worker"
 
 PROLOGUE = (
-    'Celery does slow work for a program. The program calls a task, as in report.delay("May"), a worker '
-    "process runs it, and the caller picks up the result later. Celery runs every call: also the second "
-    "click on a button, and also what was worked out a minute ago.",
-    "jobtastic-signals is a plugin that lets identical calls share one run. It also answers calls while "
-    "they cannot be sent to a worker, and tells which tasks leak memory. Here is the program of this demo:",
+    'Celery does slow work for a program. The program calls a task, such as report.delay("May"), a worker '
+    "process runs it, and the caller reads the result later. Celery runs every call, even the second click "
+    "on a button, and even a call whose result is a minute old.",
+    "jobtastic-signals is a plugin that lets identical calls share one run. It also answers calls that "
+    "cannot be sent to a worker, and reports which tasks leak memory. This is the program of the demo:",
 )
 
 OPTIONS = (
-    "herd_avoidance_timeout says: while a report is being made, identical calls wait for it, for up to 300 "
-    "seconds. cache_duration says: once it is made, identical calls get it, for an hour."
+    "With herd_avoidance_timeout, identical calls join the run while a report is being made, for up to 300 "
+    "seconds. With cache_duration, identical calls get the finished report for an hour."
 )
 
 WITHOUT_PLUGIN = (
-    "This time the plugin is left out (--without-plugin), so here is what Celery does by itself. Crosses "
-    "are to be expected."
+    "This time the plugin is not enabled (--without-plugin), so this is what Celery does by itself. Expect "
+    "crosses."
 )
 
 WITH_PLUGIN = (
     "This was Celery without the plugin; run the demo without --without-plugin to see the difference."
 )
 
-YOUR_TURN = "In a project of yours: pip install jobtastic-signals, that one line, and options on tasks."
+YOUR_TURN = "In your own project: pip install jobtastic-signals, add that one line, and set options on tasks."
 
 
 def perform(*, plugin: bool) -> int:
-    """Show everything; the exit status."""
+    """Show all scenes. Return the exit status."""
     start = time.monotonic()
     show = Show()
     try:
@@ -54,7 +54,7 @@ def perform(*, plugin: bool) -> int:
         show.say("Interrupted. The worker has been stopped, and its folder removed.")
         return 130
     took = duration(time.monotonic() - start)
-    show.say(f"The worker has been stopped, and its folder removed. All of it took {took}.")
+    show.say(f"The worker has been stopped, and its folder removed. The demo took {took}.")
     if failed:
         show.say(f"Not as promised: {', '.join(failed)}.", style="bold red")
         if not plugin:
@@ -66,8 +66,8 @@ def perform(*, plugin: bool) -> int:
 
 
 def _play(show: Show, stage: Stage, plugin: bool) -> Sequence[str]:
-    """Start a worker and show all scenes on it; the titles of those that did not go as promised."""
-    # Not before: the tasks read what open_stage() has put into the environment.
+    """Start a worker and show all scenes. Return the titles of those that did not go as promised."""
+    # Not earlier, since the tasks read the environment that open_stage() sets.
     from . import tasks
     from .scenes import SCENES, rehearse
 
@@ -100,7 +100,7 @@ def _introduce(show: Show, program: ModuleType, plugin: bool) -> None:
 
 
 def _body_of(program: ModuleType) -> str:
-    """The source of *program* from its first assignment on, so without docstring and imports."""
+    """Return the source of *program* without its docstring and imports, from its first assignment on."""
     source = inspect.getsource(program)
     first = next(node for node in ast.parse(source).body if isinstance(node, ast.Assign))
     return "\n".join(source.splitlines()[first.lineno - 1 :])
@@ -114,6 +114,6 @@ def _warm_up(show: Show, worker: Worker, stage: Stage, rehearse: Callable[[], fl
         took = rehearse()
     show.say(
         f"A worker with two processes was ready after {duration(ready)}. No server is needed: messages, "
-        f"results and the plugin's notes are files in {stage.folder}. A first report, to warm up, took "
+        f"results and the plugin's store are files in {stage.folder}. A first report, to warm up, took "
         f"{duration(took)}."
     )

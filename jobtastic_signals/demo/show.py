@@ -1,4 +1,4 @@
-"""What the demo puts on a terminal, or into a pipe."""
+"""The output of the demo, on a terminal or in a pipe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WIDEST = 92
 
 
 class Show:
-    """Prints, and decides nothing."""
+    """Prints everything that the demo shows."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)
@@ -33,12 +33,12 @@ class Show:
         self._console.print()
 
     def say(self, text: str, style: str = "") -> None:
-        """A paragraph."""
+        """Print a paragraph."""
         self._console.print(Text(_filled(text, self._console.width), style=style))
         self._console.print()
 
     def code(self, source: str) -> None:
-        # Not the block that Syntax itself would be, which fills all its lines with blanks.
+        # Not as a Syntax object, which would fill all its lines with blanks.
         highlighted = Syntax("", "python", theme="ansi_dark").highlight(source)
         for line in highlighted.split("\n"):
             self._console.print(Text("    ") + line if line else "")
@@ -46,7 +46,7 @@ class Show:
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Something that moves while the block lasts; nothing in a pipe."""
+        """Show a spinner until the block ends; nothing in a pipe."""
         with self._console.status(Text(what, style="dim"), spinner="line"):
             yield
 
@@ -64,7 +64,7 @@ class Show:
         self._console.print()
 
     def trouble(self, what: str, log: str) -> None:
-        """What kept the demo from going on, and what the worker said last."""
+        """Print what stopped the demo, and the end of the worker's log."""
         self.checks([Check(what, as_promised=False)])
         self.headline("The end of the worker's log")
         self._console.print(Text(log))

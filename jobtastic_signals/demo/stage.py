@@ -1,4 +1,4 @@
-"""The temporary folder in which all of the demo happens, and what the demo and its worker share there."""
+"""The temporary folder of the demo, and what the demo and its worker share in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .interrupts import uninterrupted
 
 __all__ = ["Run", "Stage", "note_run", "open_stage", "settings", "take_a_second", "wants_plugin"]
 
-#: The environment variables by which the worker learns of its stage.
+#: The environment variables that pass the stage to the worker.
 FOLDER, PLUGIN = "JOBTASTIC_DEMO_FOLDER", "JOBTASTIC_DEMO_PLUGIN"
 
 #: Seconds after which a run that the demo holds up goes on by itself.
@@ -27,7 +27,7 @@ LONGEST_HOLD = 30.0
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the body of a task: what it ran for, and in which process."""
+    """One run of a task's body: what it was for, and its process."""
 
     what: str
     pid: int
@@ -35,7 +35,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Stage:
-    """The folder, seen by either side."""
+    """The folder, as both sides use it."""
 
     folder: Path
 
@@ -45,7 +45,7 @@ class Stage:
 
     @property
     def log(self) -> Path:
-        """What the worker prints."""
+        """The output of the worker."""
         return self.folder / "worker.log"
 
     @property
@@ -53,16 +53,16 @@ class Stage:
         return self.folder / "hold"
 
     def runs(self, what: str) -> list[Run]:
-        """The runs for *what* up to now, as the bodies themselves noted them, oldest first."""
+        """Return the runs for *what* up to now, as their bodies recorded them, oldest first."""
         if not self.journal.exists():
             return []
-        # Each line is one short write, so none is seen by halves.
+        # Each line is one short write, so no line is ever read in part.
         noted = [Run(**json.loads(line)) for line in self.journal.read_text().splitlines()]
         return [run for run in noted if run.what == what]
 
     @contextmanager
     def holding_up(self) -> Iterator[None]:
-        """Let no run end for as long as this lasts, so that what is done meanwhile is done in its midst."""
+        """Keep all runs from ending until the block ends."""
         self.hold.touch()
         try:
             yield
@@ -72,11 +72,11 @@ class Stage:
 
 @contextmanager
 def open_stage(*, plugin: bool) -> Iterator[Stage]:
-    """A stage for this process and its children, and nothing left of it afterwards.
+    """Give a stage for this process and its children, and remove it afterwards.
 
     The demo's tasks read the environment that is set here when they are imported.
     """
-    # Celery prefers these to what an app says, and a demo must not reach anybody's real broker.
+    # Celery prefers these to the app's configuration, and a demo must not reach a real broker.
     for name in [name for name in os.environ if name.startswith("CELERY_")]:
         del os.environ[name]
     with ExitStack() as afterwards:
@@ -90,7 +90,7 @@ def open_stage(*, plugin: bool) -> Iterator[Stage]:
 
 
 def settings() -> dict[str, Any]:
-    """The Celery configuration of the demo; empty where no stage is open, as for who only reads along."""
+    """Return the Celery configuration of the demo. It is empty if no stage is open."""
     if FOLDER not in os.environ:
         return {}
     folder = os.environ[FOLDER]
@@ -104,25 +104,25 @@ def settings() -> dict[str, Any]:
             "polling_interval": 0.01,
         },
         "result_backend": f"jobtastic_signals.demo.results:Backend+file://{folder}/results",
-        # The worker is started for the program that the show prints; these come with it.
+        # The worker is started with the program that the demo prints; it imports these as well.
         "imports": ["jobtastic_signals.demo.page_tasks", "jobtastic_signals.demo.memory_tasks"],
         "jobtastic_store": f"disk://{quote(folder)}/store",
-        # Celery looks every second whether a batch is complete, and waits for ten until it says that a
-        # process was killed: good for production, long for somebody who watches.
+        # Celery checks every second whether a batch is complete, and waits for ten seconds before it reports
+        # a killed process. That is good for production, and long for somebody who watches.
         "result_chord_retry_interval": 0.1,
         "worker_lost_wait": 0.5,
-        # One worker needs no remote control, whose files have the trouble that broker.py tells of.
+        # One worker needs no remote control, whose files have the problem that broker.py describes.
         "worker_enable_remote_control": False,
     }
 
 
 def wants_plugin() -> bool:
-    """False for ``--without-plugin``."""
+    """Return whether the demo runs with the plugin, so without ``--without-plugin``."""
     return os.environ.get(PLUGIN) != "off"
 
 
 def note_run(what: str) -> None:
-    """Called by a body: write down that it runs."""
+    """Record a run. Called by the body of a task."""
     line = json.dumps({"what": what, "pid": os.getpid()}) + "\n"
     journal = os.open(_stage().journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
@@ -132,7 +132,7 @@ def note_run(what: str) -> None:
 
 
 def take_a_second() -> None:
-    """Called by a body: be slow. Where the demo holds runs up, so that it can kill one, be slower."""
+    """Sleep for a second, or longer while the demo holds runs up. Called by the body of a task."""
     time.sleep(1)
     patience = time.monotonic() + LONGEST_HOLD
     while _stage().hold.exists() and time.monotonic() < patience:

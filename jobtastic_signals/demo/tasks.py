@@ -1,4 +1,4 @@
-"""The program that the demo is about; the demo prints it from ``app = ...`` on."""
+"""The demo's program. The demo prints it from ``app = ...`` on."""
 
 # mypy: disallow-untyped-decorators=False
 
@@ -11,18 +11,18 @@ from .stage import note_run, settings, take_a_second, wants_plugin
 app = Celery("demo")
 app.conf.update(settings())
 if wants_plugin():
-    Jobtastic(app)  # <- the plugin is switched on by this line
+    Jobtastic(app)  # <- this line enables the plugin
 
 
-@app.task(herd_avoidance_timeout=300, cache_duration=3600)  # <- and this
+@app.task(herd_avoidance_timeout=300, cache_duration=3600)  # <- options
 def report(month: str) -> str:
-    """A slow task."""
-    note_run(month)  # which is how the demo counts what really ran
+    """Make a report slowly."""
+    note_run(month)  # the demo counts these
     take_a_second()
     return f"the {month} report"
 
 
 @app.task
 def bind_together(reports: list[str]) -> str:
-    """An ordinary task, which the plugin leaves alone."""
+    """Bind reports together. The plugin leaves this task alone."""
     return ", ".join(reports)

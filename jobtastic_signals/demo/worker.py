@@ -1,4 +1,4 @@
-"""A real Celery worker in processes of its own, started and stopped."""
+"""Starting and stopping a real Celery worker in its own processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .stage import Stage
 
 __all__ = ["Worker", "WorkerError", "running_worker", "wait_for"]
 
-#: Seconds that the worker may take to get ready, to end when asked to, and to end when killed.
+#: Seconds that the worker may take to start, to end when asked, and to end when killed.
 TO_START, TO_END, TO_DIE = 60.0, 8.0, 5.0
 
 _COMMAND = (
@@ -28,14 +28,14 @@ _COMMAND = (
 
 
 class WorkerError(Exception):
-    """The worker did not start, or is gone."""
+    """The worker did not start, or has ended."""
 
 
 class Worker:
     """The worker's main process, and the group of all its processes.
 
-    It is a group of its own so that Ctrl-C reaches only the demo, which then stops the worker, and so that
-    no process of the worker can be missed.
+    It has its own process group. So Ctrl-C reaches only the demo, which then stops the worker, and no process
+    of the worker can be missed.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -56,7 +56,7 @@ class Worker:
         return self._process.poll() is None
 
     def wait_until_ready(self) -> None:
-        """Wait until it takes tasks.
+        """Wait until it accepts tasks.
 
         :raises WorkerError: if it ended, or took longer than :data:`TO_START` seconds.
         """
@@ -77,7 +77,7 @@ class Worker:
     def kill(self) -> None:
         """Kill whatever is left of it.
 
-        That is quick, as it has to be: tox kills the demo half a second after Ctrl-C.
+        This has to be quick, since tox kills the demo half a second after Ctrl-C.
         """
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -85,13 +85,13 @@ class Worker:
         wait_for(lambda: not _has_processes(self._process.pid), TO_DIE)
 
     def last_words(self, lines: int = 25) -> str:
-        """The end of its log."""
+        """Return the end of its log."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
 
 
 @contextmanager
 def running_worker(stage: Stage) -> Iterator[Worker]:
-    """A worker that starts; nothing of it is left afterwards, whatever happens."""
+    """Give a worker that is starting, and end all of its processes afterwards."""
     with ExitStack() as afterwards:
         with uninterrupted():
             worker = Worker(stage)
@@ -100,7 +100,7 @@ def running_worker(stage: Stage) -> Iterator[Worker]:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait until *condition* holds; whether it did within *seconds*."""
+    """Wait until *condition* holds. Return whether it did within *seconds*."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -110,7 +110,7 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def _has_processes(group: int) -> bool:
-    """Whether a process group has any that are more than a name until their parent takes notice."""
+    """Return whether a process group has processes that are not zombies."""
     for process in psutil.process_iter():
         with suppress(psutil.Error, ProcessLookupError):
             if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
@@ -119,5 +119,5 @@ def _has_processes(group: int) -> bool:
 
 
 def _import_path() -> str:
-    """Let the worker find what this process finds, wherever each was started."""
+    """Return the import path of this process for the worker, whose folder is another one."""
     return os.pathsep.join(os.path.abspath(entry) for entry in sys.path)

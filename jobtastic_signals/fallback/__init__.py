@@ -1,1 +1,1 @@
-"""Fallbacks: calls that are answered although the broker is down."""
+"""Answering calls while the broker is down."""

@@ -1,4 +1,4 @@
-"""What becomes of a call that could not be published."""
+"""Answering a call that could not be published."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ from kombu.exceptions import EncodeError
 from .. import events
 from ..calls import standing_in
 from ..results import backend as backends
-from ..results import index as outcomes
+from ..results import index
 from ..support.threads import call_within
-from . import withdrawal as withdrawals
+from . import withdrawal
 from .attempt import Attempt
 
 if TYPE_CHECKING:
     from ..installation import Installation
 
-__all__ = ["Fallback"]
+__all__ = ["UnpublishedCall"]
 
 logger = logging.getLogger(__name__)
 
-#: By which part of the deadline the result backend has to be told of a failure, and for which part it is
-#: waited after a run here. The rest is for the store.
-TOLD_BY, TELLING = 0.8, 0.25
+#: The part of the deadline within which the result backend has to store a failure. The rest is for the store.
+FAILURE_STORED_BY = 0.8
+
+#: The part of the deadline that the result backend has to store the outcome of a run in this process.
+OUTCOME_STORED_WITHIN = 0.25
 
 
-class Fallback:
-    """An answer to the call of *attempt*, which *error* kept from being published.
+class UnpublishedCall:
+    """The call of *attempt*, which could not be published because of *error*.
 
-    :param began: when it was made, in the time of ``time.monotonic()``.
+    :param began: when it was made, by ``time.monotonic()``.
     """
 
     def __init__(
@@ -43,57 +45,65 @@ class Fallback:
     ) -> None:
         self._installation, self._attempt, self._error = installation, attempt, error
         self._deadline = installation.settings.broker_deadline
-        self._until = began + TOLD_BY * self._deadline
+        self._until = began + FAILURE_STORED_BY * self._deadline
         self._task = task = attempt.task
         self._is_silent = attempt.ignores_result or backends.is_silent(task) or backends.is_private(task)
         self._id: str = attempt.id or str(uuid.uuid4())
 
     def fail(self) -> AsyncResult[Any]:
-        """A failed result."""
-        message = self._message()
-        return self._task.AsyncResult(self._id) if message == "received" else self._failed()
+        """Return a failed result, or the result to come if a worker has the message after all."""
+        if self._withdraw() == "received":
+            return self._task.AsyncResult(self._id)
+        return self._failed()
 
     def run(self, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult[Any]:
-        """The result of running the task here."""
-        message = self._message()
+        """Run the task in this process, unless a worker has or may have the message."""
+        message = self._withdraw()
         if message == "received":
             return self._task.AsyncResult(self._id)
         if message == "unknown":
-            # It may run in a worker, and is not to run twice.
+            # A worker may run it, and it must not run twice.
             return self._failed()
         self._announce("eager")
-        options = {name: value for name, value in options.items() if name not in ("task_id", "throw")}
-        is_read = not self._is_silent and not self._installation.result_backend.is_open
-        if not is_read:
+        is_readable = not self._is_silent and not backends.breaker_of(self._task.app).is_open
+        if not is_readable:
             self._release()
-        token = standing_in.set(self._id if is_read else None)
+        result = self._apply(args, kwargs, options, is_readable)
+        self._until = time.monotonic() + OUTCOME_STORED_WITHIN * self._deadline
+        if result.state in (states.SUCCESS, states.FAILURE):
+            self._store(result.state, result.result, result.traceback)
+        return result
+
+    def _apply(self, args: Any, kwargs: Any, options: dict[str, Any], is_readable: bool) -> AsyncResult[Any]:
+        """Run the task. It may stand in for other calls if they can read its result."""
+        options = {name: value for name, value in options.items() if name not in ("task_id", "throw")}
+        token = standing_in.set(self._id if is_readable else None)
         try:
-            result = self._task.apply(args, kwargs, task_id=self._id, throw=False, **options)
+            return self._task.apply(args, kwargs, task_id=self._id, throw=False, **options)
         finally:
             standing_in.reset(token)
-        self._until = time.monotonic() + TELLING * self._deadline
-        if result.state in (states.SUCCESS, states.FAILURE):
-            self._tell(result.state, result.result, result.traceback)
-        return result
 
     def _failed(self) -> AsyncResult[Any]:
         self._announce("failed")
         self._release()
         traceback = "".join(tracebacks.format_exception(self._error))
-        self._tell(states.FAILURE, self._error, traceback)
+        self._store(states.FAILURE, self._error, traceback)
         return backends.loaded(
             self._task,
             self._id,
             {"status": states.FAILURE, "result": self._error, "traceback": traceback, "task_id": self._id},
         )
 
-    def _message(self) -> str:
-        """Whether the message is withdrawn, received by a worker, or unknown."""
+    def _withdraw(self) -> str:
+        """Withdraw the message, now or as soon as the store answers.
+
+        Return ``"withdrawn"``, ``"received"`` (by a worker) or ``"unknown"``.
+        """
         if not self._attempt.may_have_left:
             return "withdrawn"
-        message = withdrawals.withdraw(self._installation.store, self._id)
+        message = withdrawal.withdraw(self._installation.store, self._id)
         if message == "unknown":
-            withdrawals.withdraw_later(self._installation.store, self._id)
+            withdrawal.withdraw_later(self._installation.store, self._id)
         return message
 
     def _announce(self, answer: str) -> None:
@@ -108,30 +118,30 @@ class Fallback:
         )
 
     def _release(self) -> None:
-        """The attempt may hang where it cannot do that itself."""
+        """Release the claim of the call. The attempt may be stuck where it cannot do that itself."""
         call = self._attempt.call
         if call is not None:
-            self._installation.walk_back("publish_failed", call)
+            self._installation.stack.walk_back("publish_failed", call)
 
-    def _tell(self, state: str, value: Any, traceback: Any) -> None:
-        """Let those see it who have the id: in the result backend, or else in the store."""
+    def _store(self, state: str, value: Any, traceback: Any) -> None:
+        """Store the outcome in the result backend, or else in the store, for whoever reads it by its id."""
         if self._is_silent:
             return
         try:
-            if not self._tell_backend(state, value, traceback):
-                outcomes.keep(self._installation.store, self._task.app, self._id, state, value)
+            if not self._store_in_backend(state, value, traceback):
+                index.keep(self._installation.store, self._task.app, self._id, state, value)
         except EncodeError as error:
-            # As in a worker, that is a failure.
+            # A worker would store a failure as well.
             if state == states.SUCCESS:
-                self._tell(states.FAILURE, error, None)
+                self._store(states.FAILURE, error, None)
 
-    def _tell_backend(self, state: str, value: Any, traceback: Any) -> bool:
-        breaker = self._installation.result_backend
+    def _store_in_backend(self, state: str, value: Any, traceback: Any) -> bool:
+        breaker = backends.breaker_of(self._task.app)
         if not breaker.lets_through():
             return False
 
         def store() -> None:
-            # The thread that does it has a result backend of its own.
+            # The backend is the one of the thread that runs this.
             self._task.backend.store_result(self._id, value, state, traceback=traceback)
 
         try:
@@ -140,7 +150,12 @@ class Fallback:
             raise
         except Exception as error:
             if breaker.failed(error):
-                logger.warning("the result backend cannot be told of %s: %r", self._id, error)
+                logger.warning(
+                    "the result backend cannot store the outcome of %s[%s] (%r); it is in the store for now",
+                    self._task.name,
+                    self._id,
+                    error,
+                )
             return False
         if breaker.is_open:
             breaker.answered()

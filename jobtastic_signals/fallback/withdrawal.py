@@ -1,7 +1,7 @@
-"""Who has a message whose caller stopped waiting: a worker, or nobody any more.
+"""Deciding who has a message whose caller stopped waiting: a worker, or nobody.
 
-Both ask the store for the same claim, under the name of the task id, and the first one has it. So a call that
-was answered otherwise never runs, though its message may have slipped out.
+Both ask the store for the same claim, under a key made of the task id. The first one gets it. So a call that
+was answered without the broker never runs, although its message may have left.
 """
 
 from __future__ import annotations
@@ -23,46 +23,52 @@ logger = logging.getLogger(__name__)
 #: The owners of such a claim.
 WORKER, CALLER = "worker", "caller"
 
-#: Seconds for which a withdrawal is remembered, and after its time a receipt.
+#: Seconds for which the store remembers a withdrawal, and a receipt after its message can no longer be
+#: withdrawn.
 WITHDRAWN_FOR, RECEIVED_FOR = 7 * 24 * 3600.0, 60.0
 
-#: Seconds between two tries to tell a store that does not answer, and how often it is tried.
+#: Seconds between two tries on a store that does not answer, and the number of tries.
 BETWEEN_TRIES, TRIES = 1.0, 600
 
 
 def withdraw(store: GuardedStore, task_id: str) -> Literal["withdrawn", "received", "unknown"]:
-    """Let no worker run *task_id* any more.
+    """Keep every worker from running *task_id*.
 
-    *received*, if one has it already; *unknown*, if the store does not answer.
+    Return ``"received"`` if a worker has it already, and ``"unknown"`` if the store does not answer.
     """
-    entry = store.admit(_name(task_id), CALLER, WITHDRAWN_FOR)
+    entry = store.lookup_or_claim(_key(task_id), CALLER, WITHDRAWN_FOR)
     if not isinstance(entry, Claim):
         return "unknown"
     return "withdrawn" if entry.owner == CALLER else "received"
 
 
 def withdraw_later(store: GuardedStore, task_id: str, tries: int = TRIES) -> None:
-    """As :func:`withdraw`, when the store answers again."""
+    """Do the same as :func:`withdraw` as soon as the store answers again."""
 
-    def again() -> None:
+    def try_again() -> None:
         if withdraw(store, task_id) == "unknown":
             withdraw_later(store, task_id, tries - 1)
 
     if tries:
-        call_at(time.monotonic() + BETWEEN_TRIES, again)
+        call_at(time.monotonic() + BETWEEN_TRIES, try_again)
     else:
-        logger.warning("%s may run, though its caller was told otherwise: no store could be told", task_id)
+        logger.warning(
+            "the message of %s could not be withdrawn, because the store did not answer for %.0f s; a worker "
+            "may still run it, although its caller was answered without it",
+            task_id,
+            BETWEEN_TRIES * TRIES,
+        )
 
 
 def receive(store: GuardedStore, task_id: str, withdrawable: float) -> bool | None:
-    """Whether a worker is to run *task_id*; ``None`` if the store does not answer.
+    """Return whether a worker should run *task_id*, or ``None`` if the store does not answer.
 
-    :param withdrawable: for how many seconds after it was made the message can be withdrawn.
+    :param withdrawable: seconds after which the message can no longer be withdrawn.
     """
-    entry = store.admit(_name(task_id), WORKER, withdrawable + RECEIVED_FOR)
+    entry = store.lookup_or_claim(_key(task_id), WORKER, withdrawable + RECEIVED_FOR)
     return entry.owner == WORKER if isinstance(entry, Claim) else None
 
 
-def _name(task_id: str) -> str:
+def _key(task_id: str) -> str:
     # No key of a call starts like this.
     return f"message:{task_id}"

@@ -1,1 +1,1 @@
-"""Keys: one text for all calls that are the same."""
+"""Keys: one text for all identical calls."""

@@ -1,4 +1,4 @@
-"""Binding a call to a task's signature, as Python itself does it."""
+"""Binding a call to a task's signature, in the same way as Python itself."""
 
 from __future__ import annotations
 
@@ -12,36 +12,37 @@ __all__ = ["OMITTED", "binder_of", "catch_all_in", "parameters_of"]
 
 
 class _Mark:
-    """Stands for an argument that is left to its default."""
+    """Marks an argument that the call leaves to its default."""
 
     def __repr__(self) -> str:
-        return "_omitted"  # What it is called where :func:`binder_of` evaluates it.
+        return "_omitted"  # Its name in the source that :func:`binder_of` evaluates.
 
 
 OMITTED = _Mark()
 
 
 def parameters_of(task: type[Task]) -> Mapping[str, inspect.Parameter]:
-    """The parameters of *task*'s body, without ``self``."""
+    """Return the parameters of *task*'s body, without ``self``."""
     run = inspect.getattr_static(task, "run")
-    # As an instance has it, whatever kind of method it is.
+    # Bound like on an instance, whatever kind of method it is.
     function = run.__get__(object(), task) if hasattr(run, "__get__") else run
     return inspect.signature(function).parameters
 
 
 def catch_all_in(parameters: Mapping[str, inspect.Parameter]) -> str | None:
-    """The name of the parameter that catches all other keywords; ``None`` if there is none."""
+    """Return the name of the parameter that catches all other keywords, or ``None``."""
     names = [name for name, each in parameters.items() if each.kind is inspect.Parameter.VAR_KEYWORD]
     return names[0] if names else None
 
 
 def binder_of(parameters: Iterable[inspect.Parameter], name: str) -> Callable[..., tuple[Any, ...]]:
-    """A function that takes such arguments, and returns their values in the order of *parameters*.
+    """Return a function that takes such arguments and returns their values in the order of *parameters*.
 
-    For an argument that is left to its default that is :data:`OMITTED`.
+    The value of an argument that is left to its default is :data:`OMITTED`.
 
-    Python itself binds, then, and in a tenth of the time of :meth:`inspect.Signature.bind`, which on Python
-    3.11 refuses what Python takes: ``f(1, b=2)`` for ``def f(a, b=0, /, **kwargs)``.
+    So Python itself binds the arguments. That takes a tenth of the time of :meth:`inspect.Signature.bind`,
+    which on Python 3.11 also refuses calls that Python accepts: ``f(1, b=2)`` for ``def f(a, b=0, /,
+    **kwargs)``.
     """
     bare = [
         parameter.replace(

@@ -1,11 +1,11 @@
-"""Cache keys: one text for all calls that are the same.
+"""Cache keys: one text for all identical calls.
 
-A key names the task's family and a digest of the call's significant arguments, bound to the task's
-signature: ``f(1)``, ``f(x=1)`` and, with a default of 1, ``f()`` have one key.
+A key consists of a prefix and a digest of the call's significant arguments. They are bound to the task's
+signature, so ``f(1)``, ``f(x=1)`` and, if 1 is the default, ``f()`` have the same key.
 
-Arguments count as the worker gets them (see :mod:`.delivery`), so that it makes the same key. Each becomes
-bytes by the option's ``to_str``, or by the canonical encoding (see :mod:`.canonical`), and the digest is
-BLAKE2b's of their names, with their lengths, and of these.
+An argument counts as the worker receives it (see :mod:`.roundtrip`), so that the worker makes the same key.
+It is turned into bytes by the option's ``to_str``, or by the canonical encoding (see :mod:`.canonical`). The
+digest is BLAKE2b of these bytes and of the names of the arguments, with their lengths.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ..errors import OptionError, UnkeyableError
 from ..options import Option, name_of
 from .binding import OMITTED, binder_of, catch_all_in, parameters_of
 from .canonical import MAX_DEPTH, chunks_of, encode
-from .roundtrip import delivery_by, models_dumped, serializer_of
+from .roundtrip import arrival_of, delivery_by, models_dumped, serializer_of
 
 __all__ = ["CACHE_PREFIX", "SIGNIFICANT_KWARGS", "Argument", "KeyRecipe"]
 
 SCHEME = "v1"
 
-# Bytes. To join what is small is faster than to digest it piece by piece.
+# Bytes. It is faster to join small chunks than to hash them one by one.
 _WORTH_COPYING = 2**14
 
 _MISSING = object()
@@ -44,7 +44,7 @@ def _parse_significant(value: Any) -> tuple[tuple[str, ToStr | None], ...] | Non
     for entry in value:
         name, to_str = (entry, None) if isinstance(entry, str) else _pair(entry)
         if name in parsed:
-            raise ValueError(f"{name!r} stands there twice")
+            raise ValueError(f"{name!r} is named twice")
         parsed[name] = to_str
     return tuple(sorted(parsed.items(), key=lambda item: item[0]))
 
@@ -67,27 +67,27 @@ def _parse_prefix(value: Any) -> str | None:
 SIGNIFICANT_KWARGS = Option(
     "significant_kwargs",
     default=None,
-    accepts="a list of argument names of the task, or of (name, to_str) pairs; an empty list makes all "
-    "calls the same",
+    accepts="a list of argument names of the task, or of (name, to_str) pairs; with an empty list, all "
+    "calls are identical",
     parse=_parse_significant,
 )
 
 CACHE_PREFIX = Option(
     "cache_prefix",
     default=None,
-    accepts="a text that names the family of calls which share results",
+    accepts="a text that is not empty; tasks with the same prefix share results",
     parse=_parse_prefix,
 )
 
 
 class Argument(NamedTuple):
-    """One argument of a call, as it goes into the key.
+    """One argument of a call and what it adds to the key.
 
-    :ivar name: of the parameter, or the keyword that ``**kwargs`` caught.
+    :ivar name: the name of the parameter, or of the keyword that ``**kwargs`` caught.
     :ivar form: the bytes that it adds to the key.
-    :ivar given: as the caller wrote it.
-    :ivar value: as the worker gets it.
-    :ivar to_str: what the option makes text of it with; ``None`` for the canonical encoding.
+    :ivar given: its value at the caller.
+    :ivar value: its value at the worker.
+    :ivar to_str: the function that turns it into text; ``None`` for the canonical encoding.
     :ivar is_default: whether the call leaves it to its default.
     :ivar is_missing: whether it is significant, but neither given nor a parameter.
     """
@@ -102,7 +102,7 @@ class Argument(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """One argument in the recipe: its name, also as bytes, and its place among what the binder returns."""
+    """One argument in the recipe: its name, its name as bytes, and its place in what the binder returns."""
 
     name: str
     label: bytes
@@ -110,16 +110,16 @@ class _Part(NamedTuple):
     place: int | None
 
     def value_in(self, values: tuple[Any, ...]) -> Any:
-        """Its value among *values*, in the last of which are those that ``**kwargs`` caught."""
+        """Return its value among *values*. The last of them contains what ``**kwargs`` caught."""
         return values[self.place] if self.place is not None else values[-1].get(self.name, _MISSING)
 
 
 class KeyRecipe:
-    """How to make the keys of one task; what can be done once for all its calls is done here.
+    """How to make the keys of one task. The work that is the same for all calls is done once, here.
 
     :param task: the task class, its annotations applied.
     :param options: its options, read.
-    :raises OptionError: if ``significant_kwargs`` names what the task does not take.
+    :raises OptionError: if ``significant_kwargs`` names an argument that the task does not take.
     """
 
     def __init__(self, task: type[Task], options: Mapping[str, Any]) -> None:
@@ -136,13 +136,13 @@ class KeyRecipe:
         self._default_forms: dict[str, list[bytes]] = {}
 
     def key(self, task: Task, args: Iterable[Any] | None, kwargs: Mapping[str, Any] | None) -> str:
-        """The key of calling *task* with *args* and *kwargs*.
+        """Return the key of calling *task* with *args* and *kwargs*.
 
         :raises TypeError: if the task does not take such arguments.
         :raises UnkeyableError: for an argument that has no canonical form.
         """
-        deliver = delivery_by(serializer_of(task))
-        values = self._bound(task, args, kwargs)
+        deliver, args, kwargs = arrival_of(task, args or (), kwargs or {})
+        values = self._bind(*args, **kwargs)
         chunks: list[bytes] = []
         for part in self._parts:
             chunks.append(part.label)
@@ -156,25 +156,29 @@ class KeyRecipe:
             chunks = [b"".join(chunks)]
         for chunk in chunks:
             digest.update(chunk)
-        return f"{SCHEME}:{self.prefix_of(task)}:{digest.hexdigest()}"
+        return f"{SCHEME}:{self._prefix or task.name}:{digest.hexdigest()}"
 
     def remember_defaults(self, task: Task) -> None:
-        """Fix what defaults count as, before a body can change them."""
+        """Record the forms of the defaults before a body can change the defaults."""
         deliver = delivery_by(serializer_of(task))
         for part in self._parts:
             if part.to_str is None and self._has_default(part.name):
                 self._form_of_default(task, part, deliver)
 
+    def makes(self, task: Task, key: str) -> bool:
+        """Return whether *key* has the prefix of *task*."""
+        return key.startswith(f"{SCHEME}:{self.prefix_of(task)}:")
+
     def prefix_of(self, task: Task) -> str:
-        """The name of the family of calls that share with *task*."""
+        """Return the prefix of *task*'s keys. Tasks with the same prefix share."""
         return self._prefix or task.name
 
     def arguments(
         self, task: Task, args: Iterable[Any] | None, kwargs: Mapping[str, Any] | None
     ) -> Iterator[Argument]:
-        """What goes into :meth:`key`, in the same order."""
-        deliver = delivery_by(serializer_of(task))
-        values = self._bound(task, args, kwargs)
+        """Yield the arguments that go into :meth:`key`, in the same order."""
+        deliver, args, kwargs = arrival_of(task, args or (), kwargs or {})
+        values = self._bind(*args, **kwargs)
         for part in self._parts:
             given = part.value_in(values)
             form = b"".join(self._form_of(task, part, given, deliver))
@@ -186,16 +190,12 @@ class KeyRecipe:
             yield Argument(part.name, form, value, delivered, part.to_str, is_default=given is OMITTED)
 
     def insignificant(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """What of a call does not count: the arguments that it gives and the key leaves out."""
+        """Return the arguments of a call that do not count for the key."""
         given = dict(zip(self._parameters, self._bind(*args, **kwargs), strict=True))
         names = {part.name for part in self._parts}
         if self._catch_all is not None and self._catch_all not in names:
             given.update(given.pop(self._catch_all))
         return {name: value for name, value in given.items() if value is not OMITTED and name not in names}
-
-    def _bound(self, task: Task, args: Any, kwargs: Any) -> tuple[Any, ...]:
-        args, kwargs = models_dumped(task, args or (), kwargs or {})
-        return self._bind(*args, **kwargs)
 
     def _form_of(self, task: Task, part: _Part, value: Any, deliver: Callable[[Any], Any]) -> list[bytes]:
         if value is _MISSING:
@@ -218,7 +218,7 @@ class KeyRecipe:
             try:
                 form = chunks_of(deliver(self._default_of(task, part.name)))
             except TypeError:
-                # Such as a bare object(): no message carries it, so it is always this one.
+                # Such as a plain object(). No message can carry it, so it is always the same one.
                 form = [b"="]
             self._default_forms[part.name] = form
         return self._default_forms[part.name]
@@ -231,7 +231,7 @@ class KeyRecipe:
         return models_dumped(task, (), {name: self._parameters[name].default})[1][name]
 
     def _caught_name(self, name: str, value: Any, reason: str) -> tuple[str, str]:
-        """The name by which the caller knows what is refused, and why it is."""
+        """Return the name that the caller used for the refused argument, and the reason."""
         for caught, item in value.items() if name == self._catch_all else ():
             try:
                 encode(item, name=caught)
@@ -242,8 +242,8 @@ class KeyRecipe:
     def _refusal(self, task: Task, name: str, reason: str) -> UnkeyableError:
         return UnkeyableError(
             f"task {task.name!r}: argument {name!r} has no canonical form: {reason}. Give it a to_str in "
-            f"significant_kwargs that makes a text of it, as ({name!r}, my_function); or leave it out there; "
-            "or tell keys of its type with jobtastic_signals.register_type",
+            f"significant_kwargs, such as ({name!r}, my_function); or leave it out of significant_kwargs; or "
+            "register its type with jobtastic_signals.register_type",
             argument=name,
         )
 
@@ -252,24 +252,24 @@ class KeyRecipe:
             if name == self._catch_all:
                 raise OptionError(
                     f"task {name_of(task)!r}: significant_kwargs names {name!r}, which catches all other "
-                    "keywords; it takes the names of those that matter"
+                    "keywords; name the keywords that matter instead"
                 )
             if name not in self._parameters and self._catch_all is None:
                 raise OptionError(
-                    f"task {name_of(task)!r}: significant_kwargs names {name!r}, which is no argument of "
-                    f"the task; it takes {', '.join(self._parameters) or 'none'}"
+                    f"task {name_of(task)!r}: significant_kwargs names {name!r}, which is not an argument of "
+                    f"the task; its arguments are {', '.join(self._parameters) or 'none'}"
                 )
 
 
 def _one_by_one(caught: Mapping[str, Any], deliver: Callable[[Any], Any]) -> dict[str, Any]:
-    """What ``**kwargs`` caught, as delivered: in a message its items stand beside the other arguments."""
+    """Return what arrives of the keywords that ``**kwargs`` caught. A message carries each by itself."""
     return {name: deliver(value) for name, value in caught.items()}
 
 
 def text_of(task: Task, name: str, value: Any, to_str: ToStr) -> bytes:
-    """What *to_str* makes of *value*, the argument *name*.
+    """Return the text that *to_str* makes of *value*, the argument *name*.
 
-    :raises UnkeyableError: if it fails, or makes what is no text, or an address in memory.
+    :raises UnkeyableError: if it fails, or returns something else than a text, or an address in memory.
     """
     try:
         text = to_str(value)
@@ -281,15 +281,15 @@ def text_of(task: Task, name: str, value: Any, to_str: ToStr) -> bytes:
         return text
     if not isinstance(text, str):
         raise UnkeyableError(
-            f"task {task.name!r}: the to_str of argument {name!r} gave {type(text).__name__}; it has to give "
-            "str or bytes",
+            f"task {task.name!r}: the to_str of argument {name!r} returned {type(text).__name__}; it must "
+            "return str or bytes",
             argument=name,
         )
     if text is not value and " at 0x" in text and _has_own_address(text, value):
         raise UnkeyableError(
-            f"task {task.name!r}: the to_str of argument {name!r} gave {text[:200]!r}, which has an address "
-            "in memory: no other process has the same, and another object can get it. Make the text of what "
-            "tells one value from another, as its primary key",
+            f"task {task.name!r}: the to_str of argument {name!r} returned {text[:200]!r}, which has an "
+            "address in memory: no other process has the same one, and another object can get it later. "
+            "Return a text that identifies the value, such as its primary key",
             argument=name,
         )
     return text.encode("utf-8", "surrogatepass")
@@ -299,7 +299,7 @@ _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
 def _has_own_address(text: str, value: Any) -> bool:
-    """Whether *text* has an address that is not in the data of *value*, which may well speak of addresses."""
+    """Return whether *text* has an address that is not part of the data of *value*."""
     try:
         data = encode(value).lower()
     except TypeError:

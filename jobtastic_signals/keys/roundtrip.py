@@ -1,7 +1,7 @@
-"""What a task's serializer makes of arguments on their way to the worker.
+"""Finding out what arguments become on their way to the worker.
 
-Under JSON a tuple arrives as a list and a dict's keys as text. A key is made of what arrives, so that
-caller and worker make the same.
+With JSON, a tuple arrives as a list, and the keys of a dict arrive as text. A key is made of what arrives, so
+that caller and worker make the same key.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import math
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Set
 from functools import lru_cache
@@ -18,32 +19,39 @@ from celery import Task
 from kombu import serialization
 from kombu.exceptions import KombuError
 
+from ..celery_internals import dump_pydantic_arguments
 from .canonical import MAX_DEPTH, encode
 
 __all__ = ["delivery_by", "models_dumped", "serializer_of"]
 
 
 def serializer_of(task: Task) -> str:
-    """The name of the serializer for *task*'s arguments."""
+    """Return the name of the serializer for *task*'s arguments."""
     name: str = task.serializer or task.app.conf.task_serializer
     return name
 
 
 def models_dumped(task: Task, args: Any, kwargs: Any) -> tuple[Any, Any]:
-    """The arguments with pydantic models dumped, as Celery from 5.7 on does with those of a caller."""
-    dump = getattr(task, "_dump_pydantic_arguments", None)
-    if dump is None or serializer_of(task) == "pickle":
+    """Return the arguments with pydantic models dumped, like Celery 5.7 and later do for a caller."""
+    if serializer_of(task) == "pickle":
         return args, kwargs
-    dumped: tuple[Any, Any] = dump(args, kwargs)
-    return dumped
+    return dump_pydantic_arguments(task, args, kwargs)
+
+
+def arrival_of(task: Task, args: Any, kwargs: Any) -> tuple[Callable[[Any], Any], Any, Any]:
+    """Return a function that says what arrives of a value, and the arguments with pydantic models dumped."""
+    serializer = serializer_of(task)
+    if serializer != "pickle" and "pydantic" in sys.modules:  # Otherwise there can be no model.
+        args, kwargs = dump_pydantic_arguments(task, args, kwargs)
+    return delivery_by(serializer), args, kwargs
 
 
 @lru_cache(maxsize=64)
 def delivery_by(serializer: str) -> Callable[[Any], Any]:
-    """A function that takes a value, and returns it as it comes out of a message that *serializer* wrote.
+    """Return a function that takes a value and returns what arrives if *serializer* carries it.
 
-    What the serializer cannot carry is left as it is: publishing it fails by itself, and an eager run
-    never serialises it.
+    A value that the serializer cannot carry is returned unchanged. Publishing it fails anyway, and an eager
+    run never serializes it.
 
     >>> delivery_by("json")((1, {2: 3}))
     [1, {'2': 3}]
@@ -57,7 +65,7 @@ def delivery_by(serializer: str) -> Callable[[Any], Any]:
         if type(value) in simple:
             return value
         try:
-            # Plain data, of which is known what becomes of it: asking costs many times what the key costs.
+            # It is known what plain data becomes. To call the serializer costs many times as much as the key.
             return _plainly(value, untouched, 0)
         except _NotPlainError:
             return _there_and_back(value, serializer)
@@ -71,17 +79,17 @@ def _there_and_back(value: Any, serializer: str) -> Any:
         return serialization.loads(data, content_type, encoding, accept={content_type})
     except (KombuError, TypeError, ValueError) as error:
         if isinstance(error.__context__, RecursionError):
-            # The next time there may be room for it, so nothing is known of what becomes of the value.
+            # The call stack was full. That says nothing about the value.
             raise error.__context__ from None
         return value
 
 
 class _NotPlainError(Exception):
-    """Only the serializer itself can tell what becomes of a value."""
+    """Only the serializer itself knows what a value becomes."""
 
 
 def _plainly(value: Any, untouched: frozenset[type], depth: int) -> Any:
-    """*value* as delivered, where it is made of lists, tuples, dicts of texts and *untouched* types."""
+    """Return what *value* becomes, if it consists of lists, tuples, dicts of texts and *untouched* types."""
     kind = type(value)
     if kind in untouched and (kind is not str or _is_unicode(value)):
         return value
@@ -100,11 +108,11 @@ def _plainly(value: Any, untouched: frozenset[type], depth: int) -> Any:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether *text* has no surrogates, of which JSON makes one character of two."""
+    """Return whether *text* has no surrogates. JSON joins two of them into one character."""
     if text.isascii():
         return True
     try:
-        text.encode("utf-16-le")  # Several times faster than UTF-8, and as strict.
+        text.encode("utf-16-le")  # Several times faster than UTF-8, and just as strict.
     except UnicodeEncodeError:
         return False
     return True
@@ -117,7 +125,7 @@ def _are_unicode(values: Iterable[Any], kinds: Set[type]) -> bool:
 
 _TEXT = frozenset([str])
 
-#: What kombu's JSON takes for an object that it wrote itself.
+#: The keys of a dict that kombu's JSON takes for an object that it wrote itself.
 _ENVELOPE = {"__type__", "__value__"}
 
 _SAMPLES = (
@@ -130,10 +138,10 @@ _SAMPLES = (
 
 
 def _untouched_by(serializer: str) -> frozenset[type]:
-    """The types of which *serializer* delivers every value as it is, as far as samples can tell.
+    """Return the types whose values *serializer* delivers unchanged, as far as samples show.
 
-    Empty for one that does not even leave lists and dicts alone, and for YAML, which is too rich to be
-    known by samples.
+    The set is empty for a serializer that changes even lists and dicts, and for YAML, whose rules are too
+    many for samples.
     """
     containers = [[[], [1, "a"]], {"a": [1], "b": {}}]
     if serializer == "yaml" or not all(_arrives(container, serializer) for container in containers):

@@ -1,37 +1,36 @@
-"""Memory: runs that leave this process larger than it was, and tasks that go on doing so."""
+"""Memory as a middleware: warnings about tasks whose runs keep growing the process."""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from celery.exceptions import SoftTimeLimitExceeded
 from celery.utils.log import get_task_logger
 from celery.utils.saferepr import saferepr
 
 from .. import events
 from ..calls import Run
+from ..installation import Installation
 from ..keys.binding import OMITTED, binder_of, catch_all_in, parameters_of
 from ..middleware import Middleware
-from ..options import Option, boolean_free_number
-from .process import Growth, Trace, Verdict, peak, resident, tidied
-
-if TYPE_CHECKING:
-    from ..settings import Settings
+from ..options import Option, finite_number
+from ..support.time_limits import caught
+from .growth import Growth, GrowthReport
+from .process import Trace, peak, resident, tidied
 
 __all__ = ["MemoryWatch"]
 
-#: Formats the task's id and name into each line, as everything under ``celery.task``. It is that by name: a
-#: parent that was set would be another one once somebody asks for the logger ``jobtastic_signals``.
+#: Formats the task's id and name into each line, like every logger under ``celery.task``. It has to have that
+#: name: a parent that is set would be replaced once somebody asks for the logger ``jobtastic_signals``.
 logger = get_task_logger("celery.task.jobtastic")
 
 MEGABYTE = 1_000_000
 
-#: How many lines of code a trace tells, and how many characters of the arguments are shown.
+#: How many lines of code a trace shows, and how many characters of the arguments a warning shows.
 TRACED_LINES, SHOWN = 10, 1024
 
 REDACTED = "[redacted]"
@@ -39,9 +38,6 @@ REDACTED = "[redacted]"
 UNATTRIBUTED = (
     "Other runs may go on in this process at the same time, so this cannot be attributed to this run."
 )
-
-# On the request, as it is of one run.
-_MEASURE = "_jobtastic_memory"
 
 
 def _parse_trace(value: Any) -> bool:
@@ -54,8 +50,8 @@ MEMLEAK_THRESHOLD = Option(
     "memleak_threshold",
     default=-1,
     accepts="the megabytes (10^6 bytes) that a run may add to the memory of its process without a warning, "
-    "as 50; negative for no warnings",
-    parse=boolean_free_number,
+    "such as 50; negative for no warnings",
+    parse=finite_number,
 )
 
 MEMLEAK_TRACE = Option(
@@ -67,8 +63,14 @@ MEMLEAK_TRACE = Option(
 
 
 @dataclass(eq=False)
-class _Measure:
-    """Of one run, while its body goes on."""
+class _Measurement:
+    """The memory before the body of a run, and what else goes on meanwhile.
+
+    :ivar start: the bytes that were resident.
+    :ivar thread: the thread of the run.
+    :ivar alone: whether nothing else is known to run in this process.
+    :ivar trace: traces the run, if one was asked for.
+    """
 
     start: int
     thread: int
@@ -77,36 +79,45 @@ class _Measure:
 
 
 @dataclass
-class _Watched:
-    """What is known of one task in this process."""
+class _TaskMemory:
+    """What one task has added to the memory of this process.
+
+    :ivar trace_next: whether to trace the next run.
+    """
 
     growth: Growth = field(default_factory=Growth)
     trace_next: bool = False
 
 
-class _Process:
-    """What is known of the runs of this process."""
+class _ProcessMemory:
+    """What the watched tasks have added to the memory of this process.
+
+    :ivar tasks: by the names of the tasks.
+    :ivar running: the runs that go on.
+    :ivar last: what the task of the latest run has added; ``None`` once another run has begun.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.tasks: dict[str, _Watched] = {}
-        self.running: set[_Measure] = set()
+        self.tasks: dict[str, _TaskMemory] = {}
+        self.running: set[_Measurement] = set()
         self.last: Growth | None = None
 
-    def begin(self) -> _Measure:
+    def begin(self) -> _Measurement:
+        """Measure before the body of a run."""
         thread = threading.current_thread()
-        # Only what runs in the main thread has the process for itself: runs of tasks without the option,
-        # and requests that a web server answers, are not seen.
         now = resident()
         with self.lock:
-            doubtful = self.last is not None and self.last.is_doubtful(now)
-        # A failed run leaves garbage that holds all its variables, and that nobody may collect for long.
-        if doubtful:
+            needs_cleanup = self.last is not None and self.last.needs_cleanup(now)
+        # A failed run leaves garbage that holds all its variables, and that may not be collected for long.
+        if needs_cleanup:
             now = tidied()
-        measure = _Measure(now, thread.ident or 0, thread is threading.main_thread())
+        # A run outside the main thread is never alone: we see neither runs of tasks without the option nor
+        # requests that a web server answers.
+        measure = _Measurement(now, thread.ident or 0, thread is threading.main_thread())
         with self.lock:
             if self.last is not None:
-                self.last.rests(now)
+                self.last.close_run(now)
                 self.last = None
             for other in self.running:
                 # A run in the same thread is a part of this one, or this one of it.
@@ -115,7 +126,8 @@ class _Process:
             self.running.add(measure)
         return measure
 
-    def end(self, measure: _Measure, task: _Watched, limit: float) -> Verdict | None:
+    def end(self, measure: _Measurement, task: _TaskMemory, limit: float) -> GrowthReport | None:
+        """Measure after a run, and return a report if it grew by more than *limit* bytes."""
         now = resident()
         with self.lock:
             self.running.discard(measure)
@@ -123,86 +135,86 @@ class _Process:
                 # Tracing takes memory of its own.
                 return None
             self.last = task.growth
-            verdict = task.growth.ended(measure.start, now, limit)
-        if verdict is None or verdict.kind == "warm-up":
-            return verdict
+            report = task.growth.end_run(measure.start, now, limit)
+        if report is None or report.kind == "warm-up":
+            return report
         now = tidied()
         with self.lock:
-            # Unless another run has begun in the meantime, and told what was left of this one.
-            return task.growth.judged(now) if self.last is task.growth else verdict
+            # Once another run has begun, it is known already what was left of this one.
+            return task.growth.report(now) if self.last is task.growth else report
 
 
 class MemoryWatch(Middleware):
     """Warns of runs that add more than ``memleak_threshold`` to the resident memory of their process.
 
-    Measured right before the body and in postrun: by then Celery has stored the result, and let go of what
-    the frames of a failed body held. Eager runs are measured as well, in the process that calls them.
+    It measures right before the body, and again when the run has ended. By then Celery has stored the result,
+    and has let go of what the frames of a failed body held. Eager runs are measured as well, in the process
+    that calls them.
     """
 
     options = (MEMLEAK_THRESHOLD, MEMLEAK_TRACE)
 
-    def __init__(self, get_settings: Callable[[], Settings]) -> None:
-        self._get_settings = get_settings
-        self._known: tuple[int, _Process] = (os.getpid(), _Process())
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._known: tuple[int, _ProcessMemory] = (os.getpid(), _ProcessMemory())
 
     @property
-    def _process(self) -> _Process:
+    def _process(self) -> _ProcessMemory:
         pid, process = self._known
         if pid != os.getpid():
-            # Forked: what the parent knows is of another process, and its lock may be held by nobody.
-            process = _Process()
+            # A forked child begins anew: this is about its parent, and the lock may stay locked for ever.
+            process = _ProcessMemory()
             self._known = (os.getpid(), process)
         return process
 
     def before_body(self, run: Run) -> None:
-        """Measure, and trace the run if the one before was warned about."""
+        """Measure, and trace the run if there was a warning about the one before."""
         if run.policy["memleak_threshold"] < 0:
             return
         process = self._process
         measure = process.begin()
-        setattr(run.request, _MEASURE, measure)
+        run.keep(measure)
         task = process.tasks.get(run.task.name)
         if task is not None and task.trace_next:
             measure.trace = Trace.begin()
             task.trace_next = measure.trace is None
 
     def after_run(self, run: Run, state: str | None, value: Any) -> None:
-        """Measure again, also after a failure. A run whose body did not run was not measured before."""
-        measure: _Measure | None = getattr(run.request, _MEASURE, None)
+        """Measure again, also after a failure, and warn if the run grew."""
+        measure = run.drop(_Measurement)
         if measure is None:
-            return
-        delattr(run.request, _MEASURE)
+            return  # Its body did not run, or its task is not watched.
         process = self._process
         task = process.tasks.get(run.task.name)
         if task is None:
-            task = process.tasks.setdefault(run.task.name, _Watched())
+            task = process.tasks.setdefault(run.task.name, _TaskMemory())
         try:
-            verdict = process.end(measure, task, run.policy["memleak_threshold"] * MEGABYTE)
+            report = process.end(measure, task, run.policy["memleak_threshold"] * MEGABYTE)
         finally:
             if measure.trace is not None:
-                _tell_trace(measure.trace, measure.alone)
-        if verdict is None:
+                _log_trace(measure.trace, measure.alone)
+        if report is None:
             return
-        if verdict.kind == "warm-up":
-            _tell_warm_up(verdict)
+        if report.kind == "warm-up":
+            _log_warm_up(report)
         else:
             task.trace_next = run.policy["memleak_trace"]
-            self._warn(run, measure, verdict)
+            self._warn(run, measure, report)
 
-    def _warn(self, run: Run, measure: _Measure, verdict: Verdict) -> None:
-        arguments = _arguments(run, self._get_settings().memleak_redact)
-        end, highest = measure.start + verdict.growth, peak()
-        logger.warning("Jobtastic:memleak memleak_detected. %s", _increase(verdict.growth, measure.alone))
+    def _warn(self, run: Run, measure: _Measurement, report: GrowthReport) -> None:
+        arguments = _arguments(run, self._installation.settings.memleak_redact)
+        end, highest = measure.start + report.growth, peak()
+        logger.warning("Jobtastic:memleak memleak_detected. %s", _increase(report.growth, measure.alone))
         logger.info("Jobtastic:memleak memory_usage_start=%05d unit=MB", measure.start // MEGABYTE)
         logger.info("Jobtastic:memleak memory_usage_end=%05d unit=MB", end // MEGABYTE)
         if logger.isEnabledFor(logging.INFO):
             logger.info("Jobtastic:memleak task_kwargs=%s", _shown(arguments))
         logger.info(
             "Jobtastic:memleak kind=%s growing_runs=%d of_runs=%d trend_bytes_per_run=%d peak_bytes=%s",
-            verdict.kind,
-            verdict.growing,
-            verdict.runs,
-            verdict.trend,
+            report.kind,
+            report.growing,
+            report.runs,
+            report.trend,
             highest,
         )
         events.emit(
@@ -211,13 +223,13 @@ class MemoryWatch(Middleware):
             key=run.key,
             task_id=run.id,
             task_kwargs=arguments,
-            growth=verdict.growth,
+            growth=report.growth,
             start=measure.start,
             end=end,
-            leak=verdict.kind == "leak",
-            trend=verdict.trend,
-            growing=verdict.growing,
-            runs=verdict.runs,
+            leak=report.kind == "leak",
+            trend=report.trend,
+            growing=report.growing,
+            runs=report.runs,
             peak=highest,
             attributed=measure.alone,
         )
@@ -230,16 +242,16 @@ def _increase(growth: int, alone: bool) -> str:
     return text if alone else f"{text}. {UNATTRIBUTED}"
 
 
-def _tell_warm_up(verdict: Verdict) -> None:
+def _log_warm_up(report: GrowthReport) -> None:
     logger.info(
         "Jobtastic:memleak warm_up. memory_increase=%05d unit=MB memory_increase_bytes=%d growing_runs=%d",
-        verdict.growth // MEGABYTE,
-        verdict.growth,
-        verdict.growing,
+        report.growth // MEGABYTE,
+        report.growth,
+        report.growing,
     )
 
 
-def _tell_trace(trace: Trace, alone: bool) -> None:
+def _log_trace(trace: Trace, alone: bool) -> None:
     lines = trace.end(TRACED_LINES)
     for number, line in enumerate(lines, 1):
         logger.warning(
@@ -250,7 +262,7 @@ def _tell_trace(trace: Trace, alone: bool) -> None:
 
 
 def _arguments(run: Run, redacted: bool | frozenset[str]) -> dict[str, Any]:
-    """What the run was called with, by name. Where it does not fit, those without a name are left out."""
+    """Return the arguments of the run by name. If they do not fit the task, positional ones are left out."""
     parameters = parameters_of(type(run.task))
     catch_all = catch_all_in(parameters)
     try:
@@ -271,11 +283,8 @@ def _is_redacted(name: str | None, redacted: bool | frozenset[str]) -> bool:
 
 
 def _shown(arguments: Mapping[str, Any]) -> str:
-    try:
+    # The __repr__ of an argument may raise.
+    with caught(lambda error: None):
         return str(saferepr(arguments, maxlen=SHOWN))
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception:
-        # One of them has a __repr__ that raises.
-        kinds = {name: type(value).__name__ for name, value in arguments.items()}
-        return str(saferepr(kinds, maxlen=SHOWN))
+    kinds = {name: type(value).__name__ for name, value in arguments.items()}
+    return str(saferepr(kinds, maxlen=SHOWN))

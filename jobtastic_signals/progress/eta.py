@@ -1,6 +1,6 @@
 """How long it will take: percent and seconds left, from what is done and from earlier runs.
 
-Only mathematics: time is given, in seconds of any clock that does not run backwards.
+This is arithmetic alone. Times are seconds of any clock that does not run backwards.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ __all__ = ["Pace", "blended", "left_by_history", "percent_by_history", "percent_
 #: What happened at the time ``s`` of ``t`` counts ``(s / t) ** FADING`` in the mean rate at the time ``t``.
 FADING = 3
 
-#: Seconds that are no estimate any more, but the word for something that stands still: a year.
+#: From this many seconds on, a year, an estimate is useless: the run stands still.
 LONGEST = 365 * 24 * 3600.0
 
-#: Nothing but being complete is 100 percent.
+#: The most that a run shows before it is complete, in percent.
 ALMOST = 99.99
 
 
 def percent_of(completed: float, total: float) -> float:
-    """How much *completed* of *total* is, from 0 to 100; below 100 as long as something is missing.
+    """Return how much *completed* of *total* is, from 0 to 100; below 100 as long as something is missing.
 
     >>> percent_of(0, 8), percent_of(1, 8), percent_of(8, 8), percent_of(9, 8), percent_of(0, 0)
     (0.0, 12.5, 100.0, 100.0, 100.0)
@@ -38,17 +38,17 @@ def percent_of(completed: float, total: float) -> float:
 
 @dataclass
 class Pace:
-    """How fast something goes that began at *began*: uniform items, with the past fading.
+    """How fast a run goes that began at *began*, if all items take the same time.
 
-    The rate is the mean over the time since the beginning, in which the time ``s`` has the weight
+    The rate is a mean over the time since the beginning, in which the time ``s`` has the weight
     ``s ** FADING``: polynomial-decay averaging (Shamir and Zhang, 2013). So a run of any length forgets a
-    slow start by the time it has gone on for twice as long, and a steady rate is met exactly.
+    slow start once it has gone on for twice as long. A steady rate is found exactly.
 
     >>> pace = Pace(began=0.0)
-    >>> pace.saw(10.0, completed=1)
+    >>> pace.see(10.0, completed=1)
     >>> pace.left(4)
     30.0
-    >>> pace.saw(20.0, completed=101)
+    >>> pace.see(20.0, completed=101)
     >>> round(pace.left(202), 1)
     10.8
     """
@@ -58,14 +58,14 @@ class Pace:
     seen: float | None = None
     rate: float | None = None
 
-    def saw(self, now: float, completed: float) -> None:
-        """At the time *now*, so many are *completed*; fewer than before begin anew."""
+    def see(self, now: float, completed: float) -> None:
+        """Note how many are *completed* at the time *now*. Fewer than before start the count again."""
         if completed < self.completed or completed <= 0:
             self.began, self.completed, self.seen, self.rate = now, max(completed, 0.0), None, None
             return
         before = self.began if self.seen is None else self.seen
         if now <= before or completed == self.completed:
-            # What there is of time and of items counts with what comes next.
+            # This time, or these items, count together with the next.
             return
         kept = ((before - self.began) / (now - self.began)) ** (FADING + 1)
         latest = (completed - self.completed) / (now - before)
@@ -73,7 +73,7 @@ class Pace:
         self.completed, self.seen = completed, now
 
     def left(self, total: float) -> float | None:
-        """Seconds until *total* are completed, since it was last seen; ``None`` without a good estimate."""
+        """Return the seconds from the last look until *total* are completed; ``None`` without an estimate."""
         if self.completed >= total:
             return 0.0
         if not self.rate:
@@ -83,9 +83,9 @@ class Pace:
 
 
 def left_by_history(elapsed: float, durations: Sequence[float]) -> float | None:
-    """Seconds left of a run that has gone on for *elapsed*: the median of the *durations* that were longer.
+    """Return the seconds left of a run that has gone on for *elapsed* seconds.
 
-    ``None`` if none was: this run is the longest that there has been.
+    This is the median of the *durations* of earlier runs that were longer. ``None`` if none was longer.
 
     >>> earlier = [3, 10, 12, 50]
     >>> left_by_history(4.0, earlier), left_by_history(20.0, earlier), left_by_history(60.0, earlier)
@@ -96,7 +96,7 @@ def left_by_history(elapsed: float, durations: Sequence[float]) -> float | None:
 
 
 def percent_by_history(elapsed: float, left: float) -> float:
-    """How much of a run is over that has gone on for *elapsed* seconds, with so many *left*; never 100.
+    """Return the percentage of a run that has gone on for *elapsed* seconds, with *left* to go; never 100.
 
     >>> percent_by_history(4.0, 8.0), percent_by_history(9.0, 0.0)
     (33.33, 99.99)
@@ -105,7 +105,7 @@ def percent_by_history(elapsed: float, left: float) -> float:
 
 
 def blended(done: float, left: float | None, expected: float | None) -> float | None:
-    """Seconds left, of what the pace says and what is *expected* from history.
+    """Return the seconds left, from the *left* of this run's own pace and what is *expected* from history.
 
     The more is *done*, from 0 to 1, the more the pace of this run counts.
 

@@ -1,4 +1,4 @@
-"""Progress of several tasks together: groups, chains and chords."""
+"""The progress of several tasks together: groups, chains and chords."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from celery import states
 from celery.backends.base import Backend, KeyValueStoreBackend
 from celery.result import AsyncResult, ResultSet
 
+from .. import celery_internals
 from ..results import backend as backends
 from ..results.backend import Meta
 from .eta import ALMOST
 
 __all__ = ["group_progress"]
 
-#: How many tasks are asked for in one read.
+#: How many tasks one read of the result backend asks for.
 AT_ONCE = 1000
 
 
 def group_progress(result: AsyncResult[Any] | ResultSet[Any]) -> dict[str, Any]:
-    """How far the tasks behind *result* are, as one.
+    """Return the progress of the tasks behind *result* as one.
 
-    *result* is what a group, a chain or a chord gave: of a chain or chord the last result, whose parents
-    come first. Every task counts the same, a failed one as completed. A result backend that can is asked for
-    many tasks in one read.
+    *result* is what calling a group, a chain or a chord returned. For a chain or a chord that is the last
+    result, and its parents are counted too. Every task counts the same, and a failed one as completed.
+    Key-value backends such as Redis are asked for many tasks in one read.
 
-    :returns: what the progress of one run has, with ``completed`` of ``total`` tasks, and how many of them
-        ``failed``. ``time_remaining`` is the longest of the running tasks, and ``-1`` where the time of one
-        that has not ended is unknown.
+    :returns: the same as for one run, where ``completed`` and ``total`` count tasks, and ``failed`` says how
+        many of them failed. ``time_remaining`` is the longest of the running tasks, and ``-1`` if the time of
+        a task that has not ended is unknown.
     :raises JobtasticError: if there is no result backend.
-    :raises Exception: what the result backend raises when it cannot be asked.
+    :raises Exception: what the result backend raises when it cannot be read.
 
     >>> from celery import Celery, group
     >>> app = Celery("proj", broker="memory://", backend="cache+memory://")
@@ -47,7 +48,9 @@ def group_progress(result: AsyncResult[Any] | ResultSet[Any]) -> dict[str, Any]:
     tasks = {task.id: task for task in _tasks(result)}
     metas = _metas(tasks)
     ended = [meta for meta in metas.values() if meta["status"] in states.READY_STATES]
-    running = [_progress(meta) for meta in metas.values() if meta["status"] not in states.READY_STATES]
+    running = [
+        _percent_and_left(meta) for meta in metas.values() if meta["status"] not in states.READY_STATES
+    ]
     percents = [100.0 for _ in ended] + [percent for percent, _ in running]
     times = [left for _, left in running]
     return {
@@ -61,7 +64,7 @@ def group_progress(result: AsyncResult[Any] | ResultSet[Any]) -> dict[str, Any]:
 
 
 def _tasks(result: Any) -> Iterator[AsyncResult[Any]]:
-    """The tasks behind *result* and its parents; what is both in a group and in a chain comes twice."""
+    """Yield the tasks behind *result* and its parents. A task in both a group and a chain comes twice."""
     while result is not None:
         if isinstance(result, ResultSet):
             for member in result.results:
@@ -72,8 +75,9 @@ def _tasks(result: Any) -> Iterator[AsyncResult[Any]]:
 
 
 def _metas(tasks: Mapping[str, AsyncResult[Any]]) -> dict[str, Meta]:
-    """What is known of each task: from results that have been loaded, else by as few reads as possible."""
-    known = {task_id: task._cache for task_id, task in tasks.items() if task._cache}
+    """Return the state of each task: from results that have been loaded, else with few reads."""
+    loaded = {task_id: celery_internals.known_meta(task) for task_id, task in tasks.items()}
+    known = {task_id: meta for task_id, meta in loaded.items() if meta}
     asked: dict[Backend, list[str]] = {}
     for task_id, task in tasks.items():
         if task_id not in known:
@@ -101,12 +105,12 @@ def _read(backend: Backend, task_ids: list[str]) -> dict[str, Meta]:
 _PENDING: Meta = {"status": states.PENDING, "result": None}
 
 
-def _progress(meta: Meta) -> tuple[float, float]:
-    """Percent and seconds left of a task that has not ended."""
+def _percent_and_left(meta: Meta) -> tuple[float, float]:
+    """Return the percentage and the seconds left of a task that has not ended."""
     record = meta["result"]
     if meta["status"] != backends.PROGRESS or not isinstance(record, Mapping):
         return 0.0, -1
-    # Written by whoever sets this state, as tasks of other makes do.
+    # Tasks that set this state themselves may store anything.
     percent, left = (record.get(name) for name in ("progress_percent", "time_remaining"))
     percent = min(max(float(percent), 0.0), 100.0) if _is_finite(percent) else 0.0
     return percent, left if _is_finite(left) and left >= 0 else -1

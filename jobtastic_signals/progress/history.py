@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import islice
-from typing import TYPE_CHECKING
 
+from ..installation import Installation
 from ..stores import Result
-from .reporter import Past
-
-if TYPE_CHECKING:
-    from ..stores.guard import GuardedStore
+from .report import Past
 
 __all__ = ["History"]
 
@@ -27,14 +24,14 @@ LEVELS = 50
 
 
 class History:
-    """The latest runs of each task, in the store that *get_store* gives."""
+    """The latest runs of each task, in the store of *installation*."""
 
-    def __init__(self, get_store: Callable[[], GuardedStore]) -> None:
-        self._get_store = get_store
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
 
     def of(self, task_name: str) -> Past:
-        """What is known of the task."""
-        entry = self._get_store().lookup(_key(task_name))
+        """Return what is known of the task's earlier runs."""
+        entry = self._installation.store.lookup(_key(task_name))
         if isinstance(entry, Result):
             try:
                 known = json.loads(entry.payload)
@@ -42,19 +39,19 @@ class History:
                 weights = {str(path): float(weight) for path, weight in known["weights"].items()}
                 return Past([each for each in durations if math.isfinite(each)], weights)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
-                logger.warning("what is stored of earlier runs of %s is not used: %r", task_name, error)
+                logger.warning("the stored history of %s cannot be read: %r", task_name, error)
         return Past()
 
     def add(self, task_name: str, task_id: str, seconds: float, weights: Mapping[str, float]) -> None:
-        """Remember a run. Of two that end at the same instant one may be forgotten, which harms nothing."""
+        """Remember a run. If two end at the same instant, one may be forgotten; that does no harm."""
         past = self.of(task_name)
         durations = [*past.durations, round(seconds, 3)][-RUNS:]
-        told = {path: weight for path, weight in weights.items() if weight}
-        kept = dict(islice(told.items(), LEVELS))
+        known = {path: weight for path, weight in weights.items() if weight}
+        kept = dict(islice(known.items(), LEVELS))
         payload = json.dumps({"durations": durations, "weights": kept}).encode()
-        store = self._get_store()
+        store = self._installation.store
         store.forget(_key(task_name))
-        store.settle(_key(task_name), task_id, payload, KEPT_FOR)
+        store.complete(_key(task_name), task_id, None, payload, ttl=KEPT_FOR)
 
 
 def _key(task_name: str) -> str:

@@ -1,73 +1,52 @@
-"""What a run says of its progress, and how much of that is written to the result backend.
+"""The progress of one run: what it reports, and how much of that is written to the result backend.
 
-Saying is cheap, and writing is not: an update is written when the last one is long enough ago, and what is
-held back is written later by the background thread. What is being said when the body ends is not written any
-more, since the result is about to be.
+:class:`.Schedule` decides when a record is due, and :class:`.Report` makes it. What is still held back when
+the body ends is not written any more, since the result is about to be written.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-import operator
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
 
-from ..support.timers import call_at
-from .eta import Pace, blended, left_by_history, percent_by_history, percent_of
+from ..support import timers
+from ..support.time_limits import caught
+from .report import FIRST, Past, Report
+from .schedule import CallAt, Schedule
 from .scopes import Level
 
-__all__ = ["FIRST", "Past", "Progress", "Write", "current_progress"]
+__all__ = ["Progress", "Write", "current_progress"]
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 #: The progress of the run whose body goes on in this context.
 current_progress: ContextVar[Progress | None] = ContextVar("jobtastic_current_progress", default=None)
 
-#: What is written when a run starts.
-FIRST = {"progress_percent": 0, "time_remaining": -1, "completed": 0, "total": None, "message": None}
-
-#: Seconds after which what ``update_frequency`` holds back is written nevertheless.
-HELD_BACK = 5.0
-
-#: Seconds between the estimates for a run that says nothing, and before the first one.
+#: Seconds between the estimates for a run that reports nothing, and before the first one.
 BETWEEN_ESTIMATES = 1.0
 
-#: Seconds without writing, after the result backend failed.
-AFTER_FAILURE = 30.0
-
-
-#: Takes a record, and whether nobody asked for it; answers whether there may be more.
+#: Writes a record. The second argument says whether it is an estimate that the run did not report itself. The
+#: answer is whether there may be more records.
 Write = Callable[[Mapping[str, Any], bool], bool]
 
-
-@dataclass(frozen=True)
-class Past:
-    """What earlier runs of a task tell: how many seconds each took, and the weights of its phases."""
-
-    durations: Sequence[float] = ()
-    weights: Mapping[str, float] = field(default_factory=dict)
+UNUSABLE = "the progress that it reports cannot be used"
 
 
 class Progress:
     """The progress of one run.
 
-    :ivar took: how many seconds it took, once it is closed.
-    :ivar weights: the sum of the weights of the phases in each level.
+    :ivar took: how many seconds the run took, once this is closed.
     :param name: what to call the run in warnings.
     :param write: writes a record; ``None`` where nobody can read them.
-    :param interval: seconds between two records at least.
-    :param past: what is known of earlier runs; asked once, in the background, of a run that takes a while.
+    :param interval: the least number of seconds between two records.
+    :param past: asks for what is known of earlier runs.
     :param flushes: whether what is held back may be written while the body does something else. Not so where
         :meth:`close` is called only after the result was written, which would be overwritten.
     """
@@ -81,54 +60,47 @@ class Progress:
         past: Callable[[], Past] = Past,
         flushes: bool = True,
         clock: Callable[[], float] = time.monotonic,
+        call_at: CallAt = timers.call_at,
     ) -> None:
         self.took = 0.0
-        self.weights: dict[str, float] = {}
-        self._name, self._put, self._interval, self._ask_past = name, write, interval, past
-        self._flushes, self._clock = flushes, clock
+        self._name, self._write, self._clock = name, write, clock
         self._began = clock()
-        self._level = Level()
-        self._in_levels = False
-        self._pace = Pace(self._began)
-        self._past: Past | None = None
-        self._percent: float = 0
-        self._by_history: float = 0
-        self._pid = os.getpid()
-        # What happens while a record is written can report: a receiver, or a loop that was left and is
-        # collected just then.
+        self._report = Report(self._began, past, clock=clock)
+        self._schedule = Schedule(
+            interval, self._flush, self._warn, clock=clock, call_at=call_at, flushes=flushes
+        )
+        if write is None:
+            self._schedule.close()
+        # Code that runs while a record is written can report: a receiver of our event, or a tracked loop that
+        # is garbage-collected just then.
         self._lock = threading.RLock()
-        self._writing = False
-        self._closed = write is None
-        # The only thing that most updates look at: nothing is written before.
-        self._next = float("inf") if write is None else self._began
-        # What is held back by time, and what by count; each is written by the background thread in a while.
-        self._unsaid = self._held = write is None
-        self._counted: Any = 0
-        self._complete = self._warned = False
+        self._is_writing = self._has_warned = False
         self._token: Token[Progress | None] | None = None
 
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The sum of the weights of the phases in each level, by the path of the level."""
+        return self._report.weights
+
     def enter(self) -> None:
-        """The run goes on in this context, until :meth:`close`."""
+        """Let the run go on in this context, until :meth:`close`."""
         self._token = current_progress.set(self)
 
     def begin(self) -> None:
-        """Write the first record, and look in a while whether earlier runs can tell how long it takes."""
-        self._next = self._began + self._interval
+        """Write the first record. Later, estimate the time left from earlier runs."""
+        self._schedule.start_interval()
         with self._lock:
-            self._write(lambda: FIRST)
-        self._later(self._began + BETWEEN_ESTIMATES, self._learn)
+            self._write_record(lambda: FIRST)
+        self._schedule.call_later(BETWEEN_ESTIMATES, self._estimate_by_history)
 
     def close(self) -> None:
-        """Write nothing from now on; what is being written is waited for."""
+        """Write nothing from now on. Wait for what is being written."""
         if self._token is not None:
             # A first update within asyncio.run() came from a copy of the context, which is gone.
             with suppress(ValueError):
                 current_progress.reset(self._token)
         self.took = self._clock() - self._began
-        self._next = float("inf")
-        self._closed = True
-        # So that nothing is asked for later by a thread that goes on to tell.
-        self._unsaid = self._held = True
+        self._schedule.close()
         try:
             self._lock.acquire()
         except SoftTimeLimitExceeded:
@@ -137,218 +109,141 @@ class Progress:
             raise
         finally:
             self._lock.release()
-            # The request and its arguments are not kept by what is still due in the background.
-            self._put, self._ask_past = None, Past
+            # What is still due in the background does not keep the request and its arguments.
+            self._write, self._report.read_past = None, Past
 
     def update(self, completed: Any, total: Any, frequency: Any = 1, message: Any = None) -> None:
-        """So many of *total* are completed. Never raises, but for a soft time limit that strikes here."""
+        """Note how many of *total* are completed. Never raises, except for a soft time limit."""
+        # Neither a context manager for the errors nor smaller functions: most updates are held back, and cost
+        # one more call from here.
         try:
-            level = self._level
+            report = self._report
+            level = report.level
             if level.is_loop:
-                level.say(completed, total)
+                level.count(completed, total)
             else:
                 level.completed = completed
                 level.total = total
             if message is not None:
                 level.message = str(message)
             if level.is_loop:
-                self._touch()
-            elif completed == total and not self._complete and level.high == 1.0:
-                self._report()
-            elif frequency != 1 and 0 <= completed - self._counted < frequency:
-                if not self._held:
-                    self._held = True
-                    self._later(self._clock() + HELD_BACK, self._flush)
-            elif self._clock() >= self._next:
-                self._counted = completed
-                self._report()
-            elif not self._unsaid:
-                self._counted = completed
-                self._unsaid = True
-                self._later(self._next, self._flush)
+                self._write_if_due()
+            elif (
+                completed == total and level.high == 1.0 and not report.is_complete
+            ) or self._schedule.allows(completed, frequency):
+                self._write_now()
         except SoftTimeLimitExceeded:
             raise
         except Exception as error:
-            self._warn("what it says of its progress is not used", error)
+            self._warn(UNUSABLE, error)
 
     @contextmanager
     def loop(self, total: Any, message: Any) -> Iterator[Level]:
-        """Be in a tracked loop for as long as this lasts; the items are counted on the level."""
-
-        def enter(around: Level) -> Level:
-            known = None if total is None else _number(total)
-            return around.loop(known, None if message is None else str(message))
-
-        with self._inside(enter) as level:
+        """Be in a tracked loop for as long as this lasts. Its items are counted on the level."""
+        with self._inside(lambda: self._report.loop(total, message)) as level:
             yield level
 
     @contextmanager
     def phase(self, name: str, weight: Any, of: Any) -> Iterator[None]:
         """Be in a phase for as long as this lasts."""
-
-        def enter(around: Level) -> Level:
-            whole = None if of is None else _number(of)
-            known = self._known().weights if whole is None and around.whole is None else {}
-            return around.phase(str(name), _number(weight), whole, known)
-
-        with self._inside(enter):
+        with self._inside(lambda: self._report.phase(name, weight, of)):
             yield
 
-    def count(self, level: Level, seconds: float) -> None:
-        """The tracked loop is at ``level.due``, and has gone on for so many *seconds*."""
-        # As many more as come in half of an interval, so that hardly any item looks at the clock.
+    def look_at_clock(self, level: Level, seconds: float) -> None:
+        """Write a record if one is due, and note on the level of a tracked loop when to look again.
+
+        :param seconds: for how long the loop has gone on.
+        """
         rate = level.completed / seconds if seconds > 0 else 1.0
-        level.due = level.completed + max(int(rate * self._interval / 2), 1)
-        self._touch()
+        level.due = level.completed + self._schedule.items_in_half_an_interval(rate)
+        self._write_if_due()
 
     @contextmanager
-    def _inside(self, enter: Callable[[Level], Level]) -> Iterator[Level]:
-        around = self._level
-        level = self._made(lambda: enter(around))
-        if level is None:
-            level = Level(around, around.low, around.high, around.path, around.message)
-        if not self._in_levels:
-            self._in_levels = True
-            self._pace = Pace(self._began if around.total is None else self._clock())
-        self._level = level
-        self._touch()
+    def _inside(self, make_level: Callable[[], Level]) -> Iterator[Level]:
+        around = self._report.level
+        level = Level(around, around.low, around.high, around.path, around.message)
+        with caught(self._warn_of_unusable):
+            level = make_level()
+        self._report.enter(level)
+        self._write_if_due()
         try:
             yield level
         finally:
             self._leave(level)
 
     def _leave(self, level: Level) -> None:
-        # A generator that was not exhausted may end after what is around it.
-        if level not in self._level.outwards:
+        if not self._report.leave(level):
             return
-        self._level = around = level.leave()
-        self.weights[around.path] = max(self.weights.get(around.path, 0.0), around.passed)
-        if around.high == 1.0 and not self._complete and self._made(lambda: around.position) == 1.0:
-            self._report()
+        around, is_over = self._report.level, False
+        if around.high == 1.0 and not self._report.is_complete:
+            with caught(self._warn_of_unusable):
+                is_over = around.position == 1.0
+        if is_over:
+            self._write_now()
         else:
-            self._touch()
+            self._write_if_due()
 
-    def _touch(self) -> None:
-        if self._clock() >= self._next:
-            self._report()
-        elif not self._unsaid:
-            self._unsaid = True
-            self._later(self._next, self._flush)
+    def _write_if_due(self) -> None:
+        if self._schedule.is_due():
+            self._write_now()
 
-    def _report(self, *, unasked: bool = False) -> None:
+    def _write_now(self, *, is_estimate: bool = False) -> None:
         """Write where the run is now."""
-        if os.getpid() != self._pid:
-            # In a child that the body forked, the lock may be held by nobody, and the run is not its own.
+        if not self._schedule.is_of_this_process:
+            # In a child that the body forked, the lock may stay locked for ever, and the run is the parent's.
             return
         now = self._clock()
-        self._next = now + self._interval
+        self._schedule.start_interval()
         with self._lock:
-            if self._writing:
-                self._unsaid = True
-                self._later(self._next, self._flush)
+            if self._is_writing:
+                self._schedule.hold_back()
                 return
-            # Before anything is read: what is said from here on is for the next time.
-            self._unsaid = self._held = self._closed
-            self._write(lambda: self._record(now), unasked=unasked)
+            # Before anything is read: what is reported from here on is for the next record.
+            self._schedule.clear()
+            self._write_record(lambda: self._report.record(now), is_estimate=is_estimate)
 
-    def _write(self, make: Callable[[], Mapping[str, Any]], *, unasked: bool = False) -> None:
-        put = self._put
-        if self._closed or put is None:
+    def _write_record(self, make: Callable[[], Mapping[str, Any]], *, is_estimate: bool = False) -> None:
+        write = self._write
+        if self._schedule.is_closed or write is None:
             return
-        self._writing = True
+        self._is_writing = True
         try:
-            record = self._made(make)
-            if record is not None and not put(record, unasked):
-                self._closed = True
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception as error:
-            self._next = self._clock() + AFTER_FAILURE
-            self._warn("its progress could not be written", error)
+            record: Mapping[str, Any] | None = None
+            with caught(self._warn_of_unusable):
+                record = make()
+            with caught(self._pause):
+                if record is not None and not write(record, is_estimate):
+                    self._schedule.close()
         finally:
-            self._writing = False
-
-    def _made(self, make: Callable[[], T]) -> T | None:
-        """What *make* makes of what the run said; ``None`` where that is not to be used."""
-        try:
-            return make()
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception as error:
-            self._warn("what it says of its progress is not used", error)
-            return None
-
-    def _record(self, now: float) -> dict[str, Any]:
-        level = self._level
-        completed, total = level.counted.completed, level.counted.total
-        completed, total = _number(completed), None if total is None else _number(total)
-        done, whole = (level.reach, 1.0) if self._in_levels else (completed, total)
-        percent, left = self._percent, None
-        if whole is not None:
-            percent = percent_of(done, whole)
-            self._pace.saw(now, done)
-            left = self._pace.left(whole)
-        durations = self._past.durations if self._past is not None else ()
-        expected = left_by_history(now - self._began, durations)
-        left = blended(percent / 100, left, expected)
-        if expected is not None and total is None:
-            self._by_history = max(self._by_history, percent_by_history(now - self._began, expected))
-        # What history has told already is not taken back.
-        self._percent = percent = max(percent, self._by_history)
-        self._complete = percent == 100
-        return {
-            "progress_percent": percent,
-            "time_remaining": -1 if left is None else round(left, 1),
-            "completed": completed,
-            "total": total,
-            "message": level.message and level.message.encode("utf-8", "replace").decode("utf-8"),
-        }
-
-    def _later(self, when: float, function: Callable[[], None]) -> None:
-        if self._closed or os.getpid() != self._pid:
-            return
-        try:
-            call_at(when, function)
-        except RuntimeError as error:  # As when the interpreter shuts down.
-            self._warn("nothing is written in the background", error)
+            self._is_writing = False
 
     def _flush(self) -> None:
-        # The loop may have become slow since it last reckoned when to look at the clock.
-        self._level.due = 0
-        if self._closed or not self._flushes:
-            return
-        if self._unsaid and self._clock() < self._next:
-            self._later(self._next, self._flush)
-        elif self._unsaid or self._held:
-            self._report()
+        # The loop may have become slow since it last calculated when to look at the clock.
+        self._report.level.due = 0
+        if self._schedule.is_flush_due():
+            self._write_now()
 
-    def _known(self) -> Past:
-        if self._past is None:
-            self._past = self._ask_past()
-        return self._past
-
-    def _learn(self) -> None:
-        if not self._closed and self._known().durations:
+    def _estimate_by_history(self) -> None:
+        if not self._schedule.is_closed and self._report.past.durations:
             self._estimate()
 
     def _estimate(self) -> None:
-        """Tell again how long it takes, for as long as the run itself does not."""
-        if not self._closed:
-            if self._level.total is None:
-                self._report(unasked=not self._in_levels and not self._level.completed)
-            self._later(self._clock() + BETWEEN_ESTIMATES, self._estimate)
+        """Write an estimate of the time left every second, until the run itself reports a total."""
+        if self._schedule.is_closed:
+            return
+        if not self._report.has_total:
+            self._write_now(is_estimate=self._report.is_empty)
+        self._schedule.call_later(BETWEEN_ESTIMATES, self._estimate)
+
+    def _pause(self, error: Exception) -> None:
+        self._schedule.pause()
+        self._warn("its progress could not be written", error)
+
+    def _warn_of_unusable(self, error: Exception) -> None:
+        self._warn(UNUSABLE, error)
 
     def _warn(self, what: str, error: Exception) -> None:
-        if not self._warned:
-            self._warned = True
+        """Log the first thing that goes wrong; the rest of the run would only repeat it."""
+        if not self._has_warned:
+            self._has_warned = True
             logger.warning("%s: %s: %r", self._name, what, error)
-
-
-def _number(value: Any) -> float:
-    """*value* as an ``int`` or ``float`` that JSON can carry."""
-    if isinstance(value, str):
-        raise TypeError(f"{value!r} is not a number")
-    number: float = operator.index(value) if hasattr(value, "__index__") else float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{value!r} is not a finite number")
-    return number

@@ -1,8 +1,7 @@
 """Where a run is: levels within levels, each a part of the one around it.
 
-The outermost level is the whole run, from 0 to 1. Inside of it, a phase takes a part by its weight, and a
-loop that is tracked takes all; inside of a tracked loop, whatever is entered takes the part of the item that
-is worked on.
+The outermost level is the whole run, from 0 to 1. Inside it, a phase takes a part by its weight, and a
+tracked loop takes everything. Inside a tracked loop, a new level takes the part of the current item.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ class Level:
     """A level that lies between *low* and *high* of the run.
 
     :ivar path: the names of the phases down to this one.
-    :ivar message: what was said last.
+    :ivar message: the latest message.
     :ivar completed: how many of *total* are completed; it moves nothing while *total* is unknown.
     :ivar weight: how much of the level around it this phase takes.
-    :ivar is_loop: whether *completed* counts the items of a loop that is tracked.
-    :ivar within: for a loop, how many of how many are completed within the item of that number.
+    :ivar is_loop: whether *completed* counts the items of a tracked loop.
+    :ivar within: for a loop, the number of an item, and how many of how many are completed within that item.
     :ivar due: for a loop, the count at which it looks at the clock.
-    :ivar reached: how far the parts inside of this one have come.
-    :ivar passed: the weights of the phases inside of this one that are over.
+    :ivar reached: how far the levels inside this one have come.
+    :ivar passed: the sum of the weights of the phases inside this one that have ended.
     :ivar began: where the item began to which *passed* belongs.
-    :ivar whole: the weights of all phases inside of this one, where that was told.
+    :ivar whole: the sum of the weights of all phases inside this one, if a phase gave it.
     """
 
     parent: Level | None = None
@@ -49,7 +48,7 @@ class Level:
 
     @property
     def position(self) -> float:
-        """How far the run is, from 0 to 1, as far as this level knows."""
+        """How far the run is by the counts of this level, from 0 to 1."""
         if self.total is None:
             return max(self.low, self.reached)
         done = float(self.completed)
@@ -59,7 +58,7 @@ class Level:
 
     @property
     def outwards(self) -> Iterator[Level]:
-        """From this level to the outermost."""
+        """The levels from this one to the outermost."""
         level: Level | None = self
         while level is not None:
             yield level
@@ -79,7 +78,7 @@ class Level:
         return max(level.position for level in self.outwards if level is self or level.is_loop)
 
     def loop(self, total: float | None, message: str | None) -> Level:
-        """A level for a loop over *total* items: it takes what is left of where this level is."""
+        """Return a level for a loop over *total* items. It takes what is left of this level."""
         low, high = self._at()
         if self.passed:
             low = max(low, self.reached)
@@ -88,42 +87,45 @@ class Level:
         return Level(self, low, high, self.path, message, total=total, is_loop=True, reached=low)
 
     def phase(self, name: str, weight: float, of: float | None, known: Mapping[str, float]) -> Level:
-        """A level for a phase inside of this level.
+        """Return a level for a phase inside this level.
 
-        :param of: the weights of all phases in this level; where none of them tells, what is *known* of an
-            earlier run by the path of the level; else the phase takes half of what is left.
+        Without a sum of the weights, the phase takes half of what is left.
+
+        :param of: the sum of the weights of all phases in this level.
+        :param known: the sums of an earlier run, by the paths of levels; used if no phase gave the sum.
+        :raises ValueError: if *weight* is negative.
         """
         low, high = self._at()
         if of is not None:
             self.whole = of
         left = (known.get(self.path, 0.0) if self.whole is None else self.whole) - self.passed
         if weight < 0:
-            raise ValueError(f"a phase of the weight {weight!r}")
+            raise ValueError(f"the weight of a phase is {weight!r}, and must not be negative")
         share = weight / left if left >= weight > 0 else 0.5 if weight else 0.0
         low = max(low, self.reached)
         path = f"{self.path}/{name}" if self.path else name
         return Level(self, low, low + (high - low) * share, path, name, weight=weight, reached=low)
 
     def leave(self) -> Level:
-        """The level around this one, which has come to this one's end."""
+        """Return the level around this one, which has now come to this one's end."""
         around = self.parent
         assert around is not None
         if self.is_loop and not around.passed:
-            around.say(self.completed, self.total)
+            around.count(self.completed, self.total)
         else:
             around.reached = self.high
             around.passed += self.weight
         return around
 
-    def say(self, completed: Any, total: Any) -> None:
-        """So many of *total* are completed, of this level or of the item that its loop is at."""
+    def count(self, completed: Any, total: Any) -> None:
+        """Note how many of *total* are completed: of this level, or within the current item of its loop."""
         if self.is_loop:
             self.within = (self.completed, completed, total)
         else:
             self.completed, self.total = completed, total
 
     def _at(self) -> tuple[float, float]:
-        """What a level inside of this one lies in: the item that is worked on, or all of it."""
+        """Return from where to where a level inside this one may go: the current item, or all of this one."""
         low, high = self.low, self.high
         if self.is_loop and self.total is not None and self.completed < self.total:
             size = (high - low) / self.total

@@ -1,7 +1,7 @@
-"""What a task's waiting people are told: the status of a task id, as plain JSON.
+"""The status of a task id as plain JSON, for people who wait for the task.
 
-The form is that of django-celery's and django-celery-results' views, which scripts for jQuery read: all is
-nested under ``task``, an unknown id is pending, and every end is either ``SUCCESS`` or ``FAILURE``.
+The format is that of the views of django-celery and django-celery-results, which scripts for jQuery read.
+Everything is nested under ``task``, an unknown id is pending, and every end is ``SUCCESS`` or ``FAILURE``.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from celery.exceptions import ImproperlyConfigured
 from celery.utils.saferepr import saferepr
 
 from ..errors import JobtasticError
-from ..registry import installation_on
+from ..installation import installation_on
 from . import backend as backends
 from . import index as outcomes
 
 __all__ = ["is_final", "task_status"]
 
-#: How deeply a result may be nested.
+#: The levels to which a result may be nested.
 DEEPEST = 50
 
-#: The states after which nothing comes, in Celery itself and where users set them.
+#: The final states: Celery's own, and those that Celery leaves to its users.
 _ENDS = states.READY_STATES | {states.REJECTED, states.IGNORED}
 
 
 def task_status(app: Celery, task_id: str, *, traceback: bool = False) -> dict[str, Any]:
-    """The status of *task_id*, as the endpoints send it.
+    """Return the status of *task_id*, as the endpoints send it.
 
-    ``{"task": {"id": ..., "status": ..., "result": ...}}``. The result is that of a success, the progress of
-    a run in progress, and the ``repr`` of an exception, with its class in ``exc``. An end other than success
-    has the status ``FAILURE`` and its true name in ``state``. Everything is JSON: numbers that are not finite
-    are ``None``, and what JSON does not know is text.
+    It has the form ``{"task": {"id": ..., "status": ..., "result": ...}}``. ``result`` is the value of a
+    success, the progress of a run, or the ``repr`` of an exception, whose class is in ``exc``. Any end but
+    success has the status ``FAILURE``, and its real name in ``state``. Everything is JSON: a number that is
+    not finite becomes ``None``, and a value that JSON does not know becomes text.
 
-    What the result backend has lost or cannot tell is answered from the store, if that is still the result of
-    calls like the one that made it; and the result backend is told again.
+    If the result backend has lost the result or does not answer, the status comes from the store, as long as
+    the store has that result. A lost result is then written back to the result backend.
 
-    :param traceback: whether to send the traceback of a failure, which may tell more than a user should know.
+    :param traceback: whether to include the traceback of a failure, which may reveal details to users.
     :raises JobtasticError: if *app* has no result backend.
-    :raises Exception: what the result backend raises when it cannot be asked.
+    :raises Exception: what the result backend raises if it does not answer.
 
     >>> app = Celery("proj", broker="memory://", backend="cache+memory://")
     >>> task_status(app, "unknown")
@@ -62,7 +62,7 @@ def task_status(app: Celery, task_id: str, *, traceback: bool = False) -> dict[s
 
 
 def is_final(status: Mapping[str, Any]) -> bool:
-    """Whether *status*, from :func:`task_status`, will not change any more."""
+    """Return whether *status*, from :func:`task_status`, is final."""
     return status["task"]["status"] in (states.SUCCESS, states.FAILURE)
 
 
@@ -70,8 +70,8 @@ def _meta_of(app: Celery, task_id: str) -> backends.Meta:
     installation = installation_on(app)
     if installation is None:
         return backends.read_meta(app.backend, task_id)
-    if installation.result_backend.is_open:
-        # Reading it may take for ever.
+    if backends.breaker_of(app).is_open:
+        # Reading the backend may take for ever.
         known = outcomes.find(installation.store, app, task_id)
         if known is not None:
             return known
@@ -87,11 +87,11 @@ def _meta_of(app: Celery, task_id: str) -> backends.Meta:
     if meta["status"] != states.PENDING:
         return meta
     known = outcomes.find(installation.store, app, task_id)
-    return meta if known is None else backends.told_again(app.backend, known)
+    return meta if known is None else backends.write_back(app.backend, known)
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """*value* in JSON's own types; what is nested too deeply for those who read it becomes text."""
+    """Return *value* in the types of JSON. What is nested too deeply becomes text."""
     if depth > DEEPEST:
         return saferepr(value)
     if value is None or isinstance(value, (bool, str, int)):

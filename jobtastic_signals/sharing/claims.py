@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING
+import time
+from dataclasses import dataclass
 
 from celery import Task, states
 from celery.utils import uuid
@@ -13,140 +12,173 @@ from celery.utils.time import maybe_iso8601
 
 from .. import events
 from ..calls import Call, Run
-from ..results import backend as backends
+from ..installation import Installation
+from ..results import backend
 from ..stores import Claim, Result
 from .leases import Lease
 
-if TYPE_CHECKING:
-    from ..settings import Settings
-    from ..stores.guard import GuardedStore
+__all__ = ["Claims", "Share", "has_earlier_result", "has_ended", "seconds_until"]
 
-__all__ = ["Claims", "avoids_herds", "has_ended"]
+
+@dataclass(eq=False)
+class Share:
+    """What sharing keeps of one run.
+
+    :ivar lease: the lease of its claim; ``None`` for a run that does not claim.
+    :ivar next_due: seconds until the message is due that the run published under its own id, such as a retry;
+        ``None`` without one.
+    :ivar is_replaced: whether other tasks go on with the run's id and its claim.
+    """
+
+    lease: Lease | None = None
+    next_due: float | None = None
+    is_replaced: bool = False
 
 
 class Claims:
     """The claims of one app's calls and runs."""
 
-    def __init__(self, get_settings: Callable[[], Settings], get_store: Callable[[], GuardedStore]) -> None:
-        self._get_settings, self._get_store = get_settings, get_store
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
 
-    @property
-    def _store(self) -> GuardedStore:
-        return self._get_store()
+    def request(self, call: Call, *, lapsed: Claim | None = None) -> Result | Claim | None:
+        """Return what answers *call*, or its own claim.
 
-    @property
-    def _is_required(self) -> bool:
-        return self._get_settings().store_required
+        ``None`` means that it is published without one. A task without herd avoidance never claims.
 
-    def ask(self, call: Call) -> Result | Claim | None:
-        """What answers *call*, or its own claim, since it is going to be published."""
-        if not (avoids_herds(call) and call.claims_early):
-            return self._store.lookup(call.key, required=self._is_required)
-        call.id = uuid()
-        timeout = call.policy["herd_avoidance_timeout"]
-        return self._store.ask(call.key, call.id, timeout, required=self._is_required)
-
-    def claim(self, call: Call, run: Run | None) -> None:
-        """Claim the key of a call that is published, or learn whom it has to wait for.
-
-        :param run: that of the task that calls, if it is one.
+        :raises StoreError: if the store has to answer, and does not.
         """
-        if not avoids_herds(call) or call.claimed or _silent(call.task, call.ignore_result):
-            return
-        assert call.id is not None
-        lease = _seconds_until(call.eta) + call.policy["herd_avoidance_timeout"]
-        kin = run.id if run is not None else None
-        entry = self._admit(call, call.key, call.id, lease, call.stamp.get("waiting_for"), call.stale, kin)
-        if not isinstance(entry, Claim):
-            return
-        if entry.owner == call.id:
-            call.stamp.pop("waiting_for", None)
-            self.granted(call, entry)
-        elif entry.owner == kin:
-            # A task that calls itself goes on after this run, and not on its result.
-            call.stamp["after"] = kin
-        elif entry.owner != call.stamp.get("after"):
-            call.stamp["waiting_for"] = entry.owner
-
-    def decide(self, run: Run, key: str) -> Result | Claim | None:
-        """What is there for *run*: a result, another's claim, its own, or nothing at all."""
-        timeout = run.policy["herd_avoidance_timeout"]
-        ignores = run.request is not None and bool(run.request.ignore_result)
-        # An eager run does not claim: nobody else could read its result by the id that they would be given.
-        if timeout is None or (run.is_eager and not run.stands_in) or _silent(run.task, ignores):
-            entry = self._store.lookup(key, required=self._is_required)
-            return entry if isinstance(entry, Result) else None
-        lease = Lease(self._store, key, run.id, seconds=self._get_settings().lease, longest=timeout)
-        decided = self._admit(run, key, run.id, lease.seconds, run.stamp.get("waiting_for"))
-        if isinstance(decided, Claim) and decided.owner == run.id:
-            run.lease = lease
-            lease.begin()
-        elif isinstance(decided, Claim) and run.is_eager:
-            return None  # It cannot wait.
-        return decided
-
-    def granted(self, call: Call, claim: Claim) -> None:
-        """*call* has the *claim*."""
-        call.claimed = True
-        self.tell(call.task, call.key, claim)
-
-    def release(self, task: Task, key: str, owner: str) -> None:
-        if self._store.release(key, owner):
-            events.emit(events.claim_released, task, key=key, task_id=owner)
-
-    def tell(self, task: Task, key: str, claim: Claim) -> None:
-        """Tell of a *claim* that was granted."""
-        if claim.previous is not None:
-            events.emit(events.claim_taken_over, task, key=key, task_id=claim.owner, previous=claim.previous)
-        events.emit(events.run_claimed, task, key=key, task_id=claim.owner)
-
-    def _admit(
-        self,
-        subject: Call | Run,
-        key: str,
-        owner: str,
-        lease: float,
-        waited_for: str | None,
-        stale: str | None = None,
-        kin: str | None = None,
-    ) -> Result | Claim | None:
-        """Ask the store, and once more past a claim whose owner is known to have ended."""
-        # A call is published all the same: what a receiver raises keeps nobody from that.
-        admit = partial(
-            self._store.admit, key, owner, lease, required=isinstance(subject, Run) and self._is_required
+        store, required = self._installation.store, call.plain and self._installation.settings.store_required
+        if not call.policy.avoids_herds or _is_silent(call.task, call.ignore_result):
+            return store.lookup(call.key, required=required) if call.plain else None
+        if call.id is None and not call.claims_early:
+            return store.lookup(call.key, required=required)
+        call.id = call.id or uuid()
+        entry = store.lookup_or_claim(
+            call.key,
+            call.id,
+            self._seconds(call),
+            expires=call.expires,
+            goes_out=not call.plain,
+            lapsed=lapsed,
+            required=required,
         )
-        entry = admit(waited_for=waited_for, stale=stale)
-        if not isinstance(entry, Claim) or entry.owner in (owner, kin):
-            return entry
-        meta = backends.meta_of(subject.task, entry.owner)
-        if not has_ended(subject, meta, waited=entry.owner == waited_for):
-            return entry
-        return admit(stale=entry.owner)
+        if entry is not None:
+            call.stamp["called"] = entry.at
+        if isinstance(entry, Claim) and entry.owner == call.id:
+            call.claimed = True
+        return entry
+
+    def claim(
+        self, run: Run, key: str, lease: Lease | None, *, lapsed: Claim | None = None
+    ) -> Result | Claim | None:
+        """Return a result that answers *run*, another delivery's claim, or its own; ``None`` to run without
+        one.
+
+        :raises StoreError: if the store has to answer, and does not.
+        """
+        store, required = self._installation.store, self._installation.settings.store_required
+        if lease is None:
+            entry = store.lookup(key, required=required)
+            return entry if isinstance(entry, Result) else None
+        assert run.delivery is not None
+        return store.claim(
+            key,
+            run.id,
+            run.delivery,
+            lease.seconds,
+            called=run.stamp.get("called"),
+            waited_for=run.stamp.get("waiting_for"),
+            lapsed=lapsed,
+            required=required,
+        )
+
+    def lease_for(self, run: Run, key: str) -> Lease | None:
+        """Return the lease that *run* will have, or ``None`` if it does not claim."""
+        ignores = run.request is not None and bool(run.request.ignore_result)
+        # Nobody else could read the result of an eager run by the id that they would be given.
+        if (
+            not run.policy.avoids_herds
+            or (run.is_eager and not run.stands_in)
+            or _is_silent(run.task, ignores)
+        ):
+            return None
+        assert run.delivery is not None
+        return Lease(
+            self._installation.store,
+            key,
+            run.id,
+            run.delivery,
+            seconds=self._installation.settings.lease,
+            longest=run.policy.join_timeout,
+        )
+
+    def release(
+        self, task: Task, key: str, owner: str, delivery: str | None, *, requeue: float = 0.0
+    ) -> None:
+        """Give up a claim. If the store is away now, it is given up later; in time it lapses by itself."""
+        store, lease = self._installation.store, self._installation.settings.lease
+        if store.release(key, owner, delivery, requeue=requeue):
+            if not requeue:
+                events.emit(events.claim_released, task, key=key, task_id=owner)
+        elif store.is_down:
+            store.release_later(key, owner, delivery, lease)
+
+    def _seconds(self, call: Call) -> float:
+        return min(self._installation.settings.lease, call.policy.join_timeout)
 
 
-def avoids_herds(call: Call) -> bool:
-    return call.policy["herd_avoidance_timeout"] is not None
-
-
-def _silent(task: Task, ignore_result: bool) -> bool:
-    """Whether this one run leaves no result where others would look for it, so it cannot stand for them."""
+def _is_silent(task: Task, ignore_result: bool) -> bool:
+    """Return whether this one run leaves no result where others would look, so it cannot stand for them."""
     return ignore_result and not task.ignore_result
 
 
-def has_ended(subject: Call | Run, meta: backends.Meta | None, waited: bool = False) -> bool:
-    """Whether a claim's owner, of which *meta* is known, has nothing more to give.
+def has_ended(claim: Claim, meta: backend.Meta | None, *, success_counts_after: float | None) -> bool:
+    """Return whether the owner of a claim has nothing more to give, as far as the result backend knows.
 
-    Celery lets everybody see a success before the run's end is told to us. What is about to be stored is
-    worth waiting for: for a task that caches, and for those who *waited* for this owner.
+    Only an ending after the claim was made counts: a task id can run again. If a host's clock is behind the
+    store's, an ending may go unnoticed until the lease lapses.
+
+    :param meta: what the result backend knows of the owner.
+    :param success_counts_after: seconds after which a success is an ending. Celery shows a success to
+        everybody before the process can store it, so it may be worth waiting for; ``None`` for never.
     """
     if meta is None or meta["status"] not in states.READY_STATES:
         return False
-    return not (meta["status"] == states.SUCCESS and (waited or subject.policy["cache_duration"] >= 0))
+    ended = _timestamp(meta.get("date_done"))
+    if ended is None or ended <= claim.since:
+        return False
+    if meta["status"] != states.SUCCESS:
+        return True
+    return success_counts_after is not None and time.time() - ended >= success_counts_after
 
 
-def _seconds_until(eta: str | None) -> float:
-    if eta is None:
-        return 0.0
-    due = maybe_iso8601(eta)
-    left: datetime.timedelta = due - datetime.datetime.now(due.tzinfo)
-    return max(left.total_seconds(), 0.0)
+def has_earlier_result(claim: Claim, meta: backend.Meta | None) -> bool:
+    """Return whether the result backend has an outcome of the owner from before the claim was made.
+
+    A task id runs again after a broker has delivered its message twice, or if a user chose it twice. Until
+    that run ends, the id shows the outcome of the one before.
+
+    :param meta: what the result backend knows of the owner.
+    """
+    if meta is None or meta["status"] not in states.READY_STATES:
+        return False
+    ended = _timestamp(meta.get("date_done"))
+    return ended is not None and ended <= claim.since
+
+
+def seconds_until(eta: str | None) -> float:
+    """Return how many seconds *eta*, as ISO text, lies ahead; 0 for ``None`` and for the past."""
+    due = _timestamp(eta)
+    return 0.0 if due is None else max(due - time.time(), 0.0)
+
+
+def _timestamp(moment: object) -> float | None:
+    """Return a moment, as Celery and its result backends write it, as Unix time. Without a zone it is UTC."""
+    if moment is None:
+        return None
+    when: datetime.datetime = maybe_iso8601(moment)
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=datetime.timezone.utc)
+    seconds: float = when.timestamp()
+    return seconds

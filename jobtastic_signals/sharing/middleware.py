@@ -1,35 +1,33 @@
-"""Sharing: identical calls have one run, and its result serves later ones.
+"""Sharing: identical calls have one run, and its result answers later ones.
 
-On the client, a plain call *latches*: it is answered by the stored result or by the run in progress. A
-call that is published *claims* its key. On the worker, a run is *served* the stored result, or *waits*
-by being sent again while another id has the claim, or runs, and *settles* or *releases* in the end.
-``docs/architecture.md`` tells the whole of it.
+On the client, a plain call is answered by a stored result, or *joins* the run of another call. A call that is
+published *claims* its key. On the worker, a run is *served* the stored result, or *waits* for another
+delivery, or runs. In the end its result is stored, or its claim is released. ``docs/architecture.md``
+describes all of it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import math
+from typing import Any
 
-from celery import Task, states
-from celery.exceptions import Ignore, SoftTimeLimitExceeded
+from celery import current_task, states
 from celery.result import AsyncResult
 
-from .. import events
-from ..calls import Call, Run, Served, current_run
+from .. import celery_internals, events
+from ..calls import Call, Raised, Run, Served, calling_run
 from ..errors import StoreError
+from ..installation import Installation
 from ..middleware import Middleware
-from ..options import Option, boolean_free_number
-from ..results import backend as backends
-from ..results import index as outcomes
-from ..stores import Claim, Result
-from .claims import Claims, avoids_herds, has_ended
-from .waiting import send_again
-
-if TYPE_CHECKING:
-    from ..settings import Settings
-    from ..stores.guard import GuardedStore
+from ..options import Option, finite_number
+from ..progress.history import History
+from ..results import backend, index, payload
+from ..stores import REMEMBERED_FOR, Claim, Result
+from ..support.time_limits import caught
+from .answers import Answers, announce, mark, read_result
+from .claims import Claims, Share, has_ended, seconds_until
+from .waiting import Wait
 
 __all__ = ["Sharing"]
 
@@ -39,7 +37,7 @@ logger = logging.getLogger(__name__)
 def _parse_timeout(value: Any) -> float | None:
     if value is None:
         return None
-    if boolean_free_number(value) < 0:
+    if finite_number(value) < 0:
         raise ValueError("negative")
     return float(value) or None
 
@@ -47,193 +45,198 @@ def _parse_timeout(value: Any) -> float | None:
 HERD_AVOIDANCE_TIMEOUT = Option(
     "herd_avoidance_timeout",
     default=None,
-    accepts="the seconds after its start for which a run is waited for, as 60; 0 or None for no herd "
-    "avoidance",
+    accepts="the seconds for which identical calls may join one run, such as 60; set it above the longest "
+    "run that you expect. 0 or None for no herd avoidance",
     parse=_parse_timeout,
 )
 
 CACHE_DURATION = Option(
     "cache_duration",
     default=-1.0,
-    accepts="the seconds for which a result is used again, as 3600; 0 for ever, negative for never",
-    parse=boolean_free_number,
+    accepts="the seconds for which a result answers later calls, such as 3600; 0 for ever, negative for "
+    "never",
+    parse=finite_number,
 )
 
 
 class Sharing(Middleware):
-    """Cached results and herd avoidance, on the store that *get_store* gives."""
+    """Cached results and herd avoidance, through the store of *installation*."""
 
     options = (HERD_AVOIDANCE_TIMEOUT, CACHE_DURATION)
 
-    def __init__(self, get_settings: Callable[[], Settings], get_store: Callable[[], GuardedStore]) -> None:
-        self._claims = Claims(get_settings, get_store)
-        self._get_store = get_store
-        self._strangers: set[str] = set()
-
-    @property
-    def _store(self) -> GuardedStore:
-        return self._get_store()
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._claims = Claims(installation)
+        self._answers = Answers(installation, self._claims)
+        self._history = History(installation)
+        self._other_stores: set[str] = set()
 
     def answer(self, call: Call) -> AsyncResult[Any] | None:
-        entry = self._claims.ask(call)
-        if isinstance(entry, Result):
-            return self._latch_result(call, entry)
-        if isinstance(entry, Claim) and entry.owner == call.id:
-            events.emit(events.cache_missed, call.task, key=call.key)
-            self._claims.granted(call, entry)
-            return None
-        if isinstance(entry, Claim) and avoids_herds(call) and not _is_of_this_run(call, entry):
-            return self._latch_claim(call, entry)
-        events.emit(events.cache_missed, call.task, key=call.key)
-        return None
+        """Answer a plain call by a stored result, or by the run that has the claim."""
+        return self._answers.answer(call)
 
     def before_publish(self, call: Call) -> None:
-        run = current_run(call.task)
-        resent = run is not None and run.id == call.id
-        if run is not None and resent:
-            run.resent_key = call.key
-            if run.lease is not None:
-                run.lease.end()
-        call.stamp.update(key=call.key, store=self._store.identity)
-        if run is not None and resent and run.waits:
-            call.stamp.update(waits=run.waits, waiting_for=run.waiting_for, after=run.stamp.get("after"))
-        self._claims.claim(call, run)
+        """Claim the key of a message, and say in its stamp what the worker has to know."""
+        call.stamp.update(key=call.key, store=self._installation.store.identity)
+        if "called" in call.stamp:
+            return  # The store has answered it before there was a message.
+        run = calling_run(call.task) if current_task else None
+        if run is not None and run.id == call.id:
+            self._send_run_again(call, run)
+        if not (call.due_later or (run is not None and _is_same(call, run))):
+            entry = self._claims.request(call)
+            mark(call, entry)
+            announce(call, entry)
 
     def publish_failed(self, call: Call) -> None:
-        # Also where the store did not answer: it may have claimed, and been too late to say so.
-        if call.id is not None:
-            self._claims.release(call.task, call.key, call.id)
+        """Release the claim of a call without a message.
+
+        Also where the store did not answer: it may have claimed, and been too late to say so.
+        """
+        if call.id is not None and not call.due_later:
+            self._claims.release(call.task, call.key, call.id, None)
+            call.stamp.pop("called", None)
 
     def before_run(self, run: Run) -> None:
+        """Decide whether a run is served, waits or runs."""
         run.policy.keys.remember_defaults(run.task)
-        run.key = _key_of(run)
-        if run.key is None:
+        run.key = key = _key_of(run)
+        if key is None:
             return
         self._warn_of_other_store(run)
+        share = Share(self._claims.lease_for(run, key))
+        run.keep(share)
         try:
-            entry = self._claims.decide(run, run.key)
+            self._decide(run, key, share, self._claims.claim(run, key, share.lease))
         except StoreError as error:
-            run.verdict = error
-            return
-        if isinstance(entry, Result):
-            self._serve(run, run.key, entry)
-        elif isinstance(entry, Claim) and entry.owner == run.id:
-            self._claims.tell(run.task, run.key, entry)
-        elif isinstance(entry, Claim):
-            self._wait(run, run.key, entry.owner)
+            run.decision = Raised(error)
 
     def after_run(self, run: Run, state: str | None, value: Any) -> None:
-        if run.key is None:
+        """Store the result of a run, or release its claim."""
+        share, key = run.part(Share), run.key
+        if share is None or key is None or run.decision is not None:
             return
-        if run.lease is not None:
-            run.lease.end()
-        if state == states.SUCCESS and run.verdict is None:
-            self._succeed(run, run.key, value)
-        elif run.claimed and not (state == states.RETRY and run.resent_key == run.key):
-            self._claims.release(run.task, run.key, run.id)
+        if share.lease is not None:
+            share.lease.end()
+        if state == states.SUCCESS and share.next_due is None:
+            self._succeed(run, key, share, value)
+        elif share.lease is not None and not share.is_replaced:
+            lease = self._installation.settings.lease
+            requeue = lease if share.next_due is not None and share.next_due <= lease else 0.0
+            self._claims.release(run.task, key, run.id, run.delivery, requeue=requeue)
 
     def run_lost(self, run: Run) -> None:
+        """Release the claim of a run that ended in another way."""
         key = _key_of(run)
         if key is not None:
-            self._claims.release(run.task, key, run.id)
+            self._claims.release(run.task, key, run.id, run.delivery)
 
-    def _latch_result(self, call: Call, result: Result) -> AsyncResult[Any] | None:
-        try:
-            value = None if backends.is_silent(call.task) else backends.loads(call.task.app, result.payload)
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception:
-            self._drop_unreadable(call.task, call.key)
-            return None
-        events.emit(events.cache_hit, call.task, key=call.key, task_id=result.owner)
-        return backends.healed(call.task, result.owner, value)
+    def _send_run_again(self, call: Call, run: Run) -> None:
+        """Stamp the next message of a run: a retry, or the same call that waits."""
+        share = run.part(Share)
+        if share is not None and not isinstance(run.decision, Wait):
+            # A retry with other arguments does not come back to this key.
+            share.next_due = seconds_until(call.eta) if _is_same(call, run) else math.inf
+        for name in ("called", "after") if _is_same(call, run) else ():
+            if name in run.stamp:
+                call.stamp[name] = run.stamp[name]
+        if isinstance(run.decision, Wait):
+            call.stamp.update(run.decision.stamp(run))
 
-    def _latch_claim(self, call: Call, claim: Claim) -> AsyncResult[Any] | None:
-        meta = backends.meta_of(call.task, claim.owner)
-        if has_ended(call, meta):
-            # It ended, and its release was lost or is still to come: the next run need not wait for that.
-            call.stale = claim.owner
-            return None
-        events.emit(events.herd_joined, call.task, key=call.key, task_id=claim.owner)
-        return backends.loaded(call.task, claim.owner, meta)
+    def _decide(self, run: Run, key: str, share: Share, entry: Result | Claim | None) -> None:
+        if isinstance(entry, Result):
+            value, readable = read_result(self._installation, run, entry)
+            if readable:
+                run.decision = Served(value)
+                events.emit(events.run_served, run.task, key=key, task_id=run.id, owner=entry.owner)
+                return
+            entry = self._claims.claim(run, key, share.lease)
+        if isinstance(entry, Claim) and entry.delivery != run.delivery:
+            self._decide_beside(run, key, share, entry)
+        elif share.lease is not None:
+            share.lease.begin()
+            announce(run, entry)
 
-    def _serve(self, run: Run, key: str, result: Result) -> None:
-        try:
-            value = backends.loads(run.task.app, result.payload)
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception:
-            self._drop_unreadable(run.task, key)
+    def _decide_beside(self, run: Run, key: str, share: Share, claim: Claim) -> None:
+        """Decide for a delivery while another one has the claim."""
+        meta = backend.meta_of(run.task, claim.owner)
+        is_for_result = claim.owner != run.stamp.get("after")
+        # It is likely that its result is about to be stored.
+        if has_ended(claim, meta, success_counts_after=ON_ITS_WAY):
+            self._decide(run, key, share, self._claims.claim(run, key, share.lease, lapsed=claim))
+        elif run.is_eager or celery_internals.is_fanout(run.task.app, _exchange_of(run)):
+            share.lease = None  # It cannot wait, so it runs without a claim.
+        else:
+            run.decision = Wait(key, claim, is_for_result, self._history, meta)
+
+    def _succeed(self, run: Run, key: str, share: Share, value: Any) -> None:
+        store, policy = self._installation.store, run.policy
+        if not policy.caches and (
+            share.lease is None or store.release(key, run.id, run.delivery, unless_awaited=True)
+        ):
             return
-        run.verdict = Served(value)
-        events.emit(events.run_served, run.task, key=key, task_id=run.id, owner=result.owner)
+        if not self._complete(run, key, share, value):
+            self._claims.release(run.task, key, run.id, run.delivery)
 
-    def _wait(self, run: Run, key: str, owner: str) -> None:
-        run.waiting_for = None if owner == run.stamp.get("after") else owner
-        run.waits = run.stamp.get("waits", 0) + 1
-        try:
-            countdown = send_again(run)
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception:
-            logger.exception("%s[%s] could not be sent again to wait; it runs now", run.task.name, run.id)
-            run.waits = 0
-            return
-        run.verdict = Ignore(f"sent again, to wait for the identical {owner}")
-        events.emit(events.run_waited, run.task, key=key, task_id=run.id, owner=owner, countdown=countdown)
-
-    def _succeed(self, run: Run, key: str, value: Any) -> None:
-        duration, timeout = run.policy["cache_duration"], run.policy["herd_avoidance_timeout"]
-        if duration < 0 and (not run.claimed or self._store.release(key, run.id, unless_waited=True)):
-            return
-        try:
-            payload = backends.dumps(run.task.app, value)
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception as error:
-            logger.warning("%s[%s]: its result cannot be shared: %r", run.task.name, run.id, error)
-            self._claims.release(run.task, key, run.id)
-            return
-        ttl = None if duration == 0 else max(duration, 0.0)
-        if self._store.settle(key, run.id, payload, ttl, handover=timeout or 0.0):
-            if duration >= 0 and _is_wanted(run):
-                outcomes.note(self._store, run.id, key, ttl)
-            events.emit(events.result_stored, run.task, key=key, task_id=run.id, size=len(payload))
+    def _complete(self, run: Run, key: str, share: Share, value: Any) -> bool:
+        data = None
+        with caught(lambda error: _warn_of_unwritable(run, error)):
+            data = payload.dumps(run.task.app, value)
+        if data is None:
+            return False
+        ttl = run.policy.result_ttl
+        stored = self._installation.store.complete(
+            key,
+            run.id,
+            run.delivery if share.lease is not None else None,
+            data,
+            ttl=ttl,
+            kept_for=REMEMBERED_FOR,
+            ran_for=share.lease.ran_for if share.lease is not None else 0.0,
+            index=index.key_for(run.id) if run.policy.caches and _is_wanted(run) else None,
+            index_ttl=index.ttl(ttl),
+        )
+        if stored:
+            events.emit(events.result_stored, run.task, key=key, task_id=run.id, size=len(data))
+        return stored
 
     def _warn_of_other_store(self, run: Run) -> None:
-        theirs = run.stamp.get("store")
-        if theirs is None or theirs in self._strangers or theirs == self._store.identity:
+        store, theirs = self._installation.store, run.stamp.get("store")
+        if theirs is None or theirs in self._other_stores or theirs == store.identity:
             return
-        self._strangers.add(theirs)
+        self._other_stores.add(theirs)
         logger.warning(
             "%s[%s]: its caller shares through another store (%s) than this worker (%s, %s), so neither "
             "finds what the other knows; give both the same jobtastic_store",
             run.task.name,
             run.id,
             theirs,
-            self._store.identity,
-            self._store.url,
+            store.identity,
+            store.url,
         )
 
-    def _drop_unreadable(self, task: Task, key: str) -> None:
-        logger.warning(
-            "%s: the stored result %s cannot be read with this app's result_accept_content; it is "
-            "dropped, and the task runs",
-            task.name,
-            key,
-            exc_info=True,
-        )
-        self._store.forget(key)
+
+#: Seconds after an owner's success for which its result is expected in the store.
+ON_ITS_WAY = 2.0
+
+
+def _warn_of_unwritable(run: Run, error: Exception) -> None:
+    logger.warning("%s[%s]: its result cannot be shared: %r", run.task.name, run.id, error)
+
+
+def _exchange_of(run: Run) -> str | None:
+    info = getattr(run.request, "delivery_info", None) or {}
+    exchange: str | None = info.get("exchange")
+    return exchange
 
 
 def _is_wanted(run: Run) -> bool:
-    return run.request is not None and not backends.ignores_result(run.task, run.request)
+    return run.request is not None and not backend.ignores_result(run.task, run.request)
 
 
-def _is_of_this_run(call: Call, claim: Claim) -> bool:
-    """Whether a task calls itself with its own arguments, as those do that schedule themselves again."""
-    run = current_run(call.task)
-    return run is not None and run.id == claim.owner
+def _is_same(call: Call, run: Run) -> bool:
+    """Return whether *call* sends *run* again with the same arguments."""
+    return call.id == run.id and (call.key == run.key or isinstance(run.decision, Wait))
 
 
 def _key_of(run: Run) -> str | None:

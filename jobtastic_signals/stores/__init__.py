@@ -9,10 +9,11 @@ from typing import Any
 from kombu.utils.imports import symbol_by_name
 
 from ..errors import SettingError, StoreError
-from ..support.redaction import told
-from .base import Claim, Result, Store
+from ..support.redaction import redacted_repr
+from .base import REMEMBERED_FOR, Claim, Result, Store
+from .cas import CompareAndSwapStore
 
-__all__ = ["Claim", "Result", "Store", "open_store"]
+__all__ = ["REMEMBERED_FOR", "Claim", "CompareAndSwapStore", "Result", "Store", "open_store"]
 
 _REDIS = (".redis.store:RedisStore", "redis")
 
@@ -37,7 +38,9 @@ _OTHERS = re.compile(r"(?P<path>[\w.]+:\w+)\+(?P<url>.*)", re.DOTALL)
 
 
 def open_store(url: str, **options: Any) -> Store:
-    """The store that *url* names; *options* are those of its class, and the URL's query adds to them.
+    """Return the store that *url* names.
+
+    *options* are keyword arguments of its class, and the query of the URL adds to them.
 
     A store that is none of ours is named by its class before the URL, as Celery has it for result backends:
     ``package.module:Class+scheme://``.
@@ -59,11 +62,13 @@ def open_store(url: str, **options: Any) -> Store:
     try:
         return store.from_url(url, **options)
     except TypeError as error:
-        raise SettingError(f"jobtastic_store={told(url)} with options {told(options)}: {error}") from error
+        raise SettingError(
+            f"jobtastic_store={redacted_repr(url)} with options {redacted_repr(options)}: {error}"
+        ) from error
 
 
 def check_url(url: str) -> None:
-    """Accept *url* if its scheme is a store's, or the class of one stands before it.
+    """Accept *url* if its scheme is a store's, or if it begins with the class of a store.
 
     :raises SettingError: otherwise.
     """
@@ -71,8 +76,8 @@ def check_url(url: str) -> None:
         return
     known = ", ".join(f"{scheme}://" for scheme in _STORES)
     raise SettingError(
-        f"jobtastic_store={told(url)} names no store; the stores are {known}, and any other by its class, as "
-        "package.module:Class+scheme://"
+        f"jobtastic_store={redacted_repr(url)} names no store; the stores are {known}, and any other by its "
+        "class, as package.module:Class+scheme://"
     )
 
 

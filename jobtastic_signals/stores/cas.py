@@ -1,248 +1,270 @@
-"""For stores that keep all of a key in one entry, and change that in one step.
+"""The base of stores that keep a key's entry in one record, and change it in one step.
 
-The operations are here, in terms of few verbs: a store reads an entry, and exchanges it for what a decision
-makes of it. A payload that is too large for an entry lies beside it in *pieces*, under a name that is never
-used again. They are written before the entry that names them. So a piece that is lost makes its result a
-missing one, and never a wrong one.
+A store on this base says how a record is read and exchanged. All operations of the contract are here, once,
+and :mod:`.rules` decides them.
+
+A payload too large for a record can lie beside it in *pieces*, under a name that is never used again. They
+are written before the record that names them. So a lost piece makes a result missing, and never wrong.
 """
 
 from __future__ import annotations
 
 import abc
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
+from . import records, rules
 from .base import Claim, Result, Store
-from .rules import LAPSED_CLAIMS, admitted, kept_until, may_settle, until
+from .records import Pieces, ResultInPieces
+from .rules import NOTHING, Entry
 
-__all__ = ["Decision", "Entry", "EntryStore", "Pieces"]
+__all__ = ["CompareAndSwapStore", "Decision", "Entry", "Pieces"]
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True)
-class Pieces:
-    """Where the payload of a result lies."""
-
-    name: str
-    count: int
-
-    @property
-    def names(self) -> list[str]:
-        return [f"{self.name}-{number}" for number in range(self.count)]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """All that a store holds under a key; the payload of *result* is empty if it is in *pieces*."""
-
-    claim: Claim | None = None
-    result: Result | None = None
-    pieces: Pieces | None = None
-
-    def __bool__(self) -> bool:
-        return self.claim is not None or self.result is not None
-
-    def live_claim(self, now: float) -> Claim | None:
-        return self.claim if self.claim is not None and now < self.claim.expires else None
-
-    def is_owned_by(self, owner: str) -> bool:
-        return self.claim is not None and self.claim.owner == owner
-
-    def without_result(self) -> Entry:
-        return Entry(self.claim)
-
-    def without_ended_result(self, now: float) -> Entry:
-        ended = self.result is not None and self.result.kept is not None and self.result.kept <= now
-        return self.without_result() if ended else self
-
-    def seconds(self, now: float) -> float | None:
-        """How long it has to be kept from now on; ``None`` is for ever."""
-        if self.result is not None and self.result.kept is None:
-            return None
-        of_result = 0.0 if self.result is None or self.result.kept is None else self.result.kept - now
-        of_claim = 0.0 if self.claim is None else max(self.claim.expires - now, 0.0) + LAPSED_CLAIMS
-        return max(of_result, of_claim)
-
-    def dump(self) -> list[Any]:
-        """All but the payload, and whose claim it was before, as JSON can hold it."""
-        claim, result, pieces = self.claim, self.result, self.pieces
-        return [
-            None if claim is None else [claim.owner, claim.expires, claim.waited],
-            None if result is None else [result.owner, result.expires, result.kept],
-            None if pieces is None else [pieces.name, pieces.count],
-        ]
-
-    @classmethod
-    def load(cls, dumped: list[Any], payload: bytes) -> Entry:
-        """The entry of which :meth:`dump` made *dumped*."""
-        claim, result, pieces = dumped
-        return cls(
-            None if claim is None else Claim(*claim),
-            None if result is None else Result(result[0], payload, *result[1:]),
-            None if pieces is None else Pieces(*pieces),
-        )
-
-
-#: Makes of an entry, at a time, the answer of an operation and what the entry becomes.
+#: Given an entry and the time, returns the answer of an operation and the entry afterwards.
 Decision: TypeAlias = Callable[[Entry, float], tuple[T, Entry]]
 
 
-class EntryStore(Store):
-    """Base of these stores."""
+class CompareAndSwapStore(Store):
+    """A store that implements :attr:`identity`, :meth:`read`, :meth:`exchange` and :meth:`scan`.
 
-    #: Bytes of a payload that an entry holds, and those that a piece holds.
-    inline_size: ClassVar[int]
+    A store whose records have a largest size sets :attr:`inline_size`, and implements the three methods for
+    pieces. :meth:`dump` and :meth:`load` turn entries into bytes and back.
+    """
+
+    #: Bytes of the largest payload that lies in a record; ``None`` for any size.
+    inline_size: ClassVar[int | None] = None
+
+    #: Bytes of a piece.
     piece_size: ClassVar[int] = 500_000
 
-    @abc.abstractmethod
-    def _read(self, key: str) -> Entry:
-        """What is stored under *key*; an empty entry if nothing is."""
+    #: Whether :meth:`lookup_or_claim` tries :meth:`lookup` first, since an exchange costs far more.
+    looks_first: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def _exchange(self, key: str, decide: Decision[T]) -> tuple[T, Entry, Entry]:
-        """Put what *decide* makes of *key*'s entry in its place; the answer, the entry before and after.
+    def read(self, key: str) -> Entry:
+        """Return what is stored under *key*; an empty entry if nothing is."""
 
-        *decide* may be called again, where somebody else was faster. It is atomic also where it changes
-        nothing.
+    @abc.abstractmethod
+    def exchange(self, key: str, decide: Decision[T]) -> T:
+        """Replace the entry of *key* by what *decide* makes of it at this time, and return the answer.
+
+        Nobody else may change the entry between reading and writing. A store without locks calls *decide*
+        again if somebody did. An entry that *decide* returns as it was need not be written. An empty one is
+        removed. :meth:`~.rules.Entry.seconds_left` says how long any other has to be kept.
         """
 
     @abc.abstractmethod
-    def _read_pieces(self, pieces: Pieces) -> list[bytes] | None:
-        """What :meth:`_write_pieces` has written, unless any of it is lost."""
+    def scan(self, prefix: str) -> Iterator[tuple[str, Entry]]:
+        """Yield each key that starts with *prefix*, with its entry."""
 
-    @abc.abstractmethod
-    def _write_pieces(self, pieces: Pieces, contents: list[bytes], seconds: float | None) -> None: ...
+    def in_one_step(self) -> AbstractContextManager[Any]:
+        """Make all exchanges inside of it one step, where the storage can do that."""
+        return nullcontext()
 
-    @abc.abstractmethod
-    def _drop_pieces(self, pieces: Pieces) -> None:
-        """Drop what nobody can find any more. Raises nothing if that fails: it ends by itself."""
+    def read_pieces(self, pieces: Pieces) -> list[bytes] | None:
+        """Return what :meth:`write_pieces` has written; ``None`` if any piece is lost."""
+        raise NotImplementedError
+
+    def write_pieces(self, pieces: Pieces, contents: list[bytes], seconds: float | None) -> None:
+        """Write *contents* under the names of *pieces*, to be kept for so many seconds."""
+        raise NotImplementedError
+
+    def drop_pieces(self, pieces: Pieces) -> None:
+        """Drop what nobody can find any more. Raise nothing if that fails."""
+        raise NotImplementedError
+
+    def dump(self, entry: Entry) -> bytes:
+        """Return *entry* as a record."""
+        return records.dump(entry)
+
+    def load(self, key: str, record: bytes | None) -> Entry:
+        """Return the entry of a record. One that cannot be read is empty, and logged."""
+        if record is None:
+            return Entry()
+        try:
+            return records.load(record)
+        except ValueError as error:
+            records.warn_of_unreadable(self.url, key, record, error)
+            return Entry()
 
     def lookup(self, key: str) -> Result | Claim | None:
-        entry, before = self._read(key), None
+        entry = self.read(key)
         while True:
+            # After the entry was read: by an earlier time, what has been stored since would live too long.
             now = self._clock()
-            result, sound = self._answering(entry, None, now)
-            if result is not None:
-                return result
-            if sound == entry or entry == before:
-                return sound.live_claim(now)
-            # The payload is lost; or it went with its entry, and a look at the next one is due.
-            entry, before = self._read(key), entry
+            whole = self._with_payload(entry)
+            if whole is entry or whole.result is not None:
+                break
+            before, entry = entry, self.read(key)
+            if entry == before:
+                break
+        return rules.lookup(whole, now)
 
-    def ask(self, key: str, owner: str, lease: float) -> Result | Claim:
-        # It reads first anyway.
-        return self.admit(key, owner, lease, waits=False)
-
-    def admit(
+    def lookup_or_claim(
         self,
         key: str,
         owner: str,
         lease: float,
         *,
+        expires: float | None = None,
+        goes_out: bool = False,
+        lapsed: Claim | None = None,
+    ) -> Result | Claim:
+        decide = partial(
+            rules.lookup_or_claim, owner=owner, lease=lease, expires=expires, goes_out=goes_out, lapsed=lapsed
+        )
+        if self.looks_first:
+            found = self.lookup(key)
+            if isinstance(found, Result):
+                return found
+            if found is not None:
+                answer, after = decide(Entry(found), found.at)
+                if after == Entry(found):
+                    return answer
+        return self._exchanged(key, decide)
+
+    def claim(
+        self,
+        key: str,
+        owner: str,
+        delivery: str,
+        lease: float,
+        *,
+        called: float | None = None,
         waited_for: str | None = None,
-        stale: str | None = None,
-        waits: bool = True,
+        lapsed: Claim | None = None,
     ) -> Result | Claim:
         def decide(entry: Entry, now: float) -> tuple[Result | Claim, Entry]:
-            result, entry = self._answering(entry, waited_for, now)
-            if result is not None:
-                return result, entry
-            claim = admitted(entry.claim, owner, lease, stale, now, waits=waits)
-            return claim, replace(entry, claim=claim)
+            return rules.claim(
+                entry, now, owner, delivery, lease, called=called, waited_for=waited_for, lapsed=lapsed
+            )
 
-        return self._decided(key, decide)
+        return self._exchanged(key, decide)
 
-    def extend(self, key: str, owner: str, lease: float) -> bool:
+    def renew(self, key: str, owner: str, delivery: str, lease: float, *, ran_for: float = 0.0) -> bool:
         def decide(entry: Entry, now: float) -> tuple[bool, Entry]:
-            claim = entry.live_claim(now)
-            if claim is None or claim.owner != owner:
-                return False, entry
-            return True, replace(entry, claim=replace(claim, expires=now + lease))
+            return rules.renew(entry, now, owner, delivery, lease, ran_for=ran_for)
 
-        return self._decided(key, decide)
+        return self._exchanged(key, decide, needs_payload=False)
 
-    def settle(
-        self, key: str, owner: str, payload: bytes, ttl: float | None, *, handover: float = 0.0
+    def complete(
+        self,
+        key: str,
+        owner: str,
+        delivery: str | None,
+        payload: bytes,
+        *,
+        ttl: float | None,
+        state: str = "SUCCESS",
+        kept_for: float = 0.0,
+        ran_for: float = 0.0,
+        index: str | None = None,
+        index_ttl: float | None = None,
     ) -> bool:
-        pieces = self._pieces_for(payload)
-        written = settled = False
+        result: Result | None = None
 
         def decide(entry: Entry, now: float) -> tuple[bool, Entry]:
-            nonlocal written
-            mine = entry.is_owned_by(owner)
-            if not mine:
-                _, entry = self._answering(entry, None, now)
-            if not may_settle(entry.claim, entry.result, owner, now):
-                return False, entry
-            kept = kept_until(entry.claim, owner, ttl, handover, now)
-            if mine:
-                entry = replace(entry, claim=None)
-            if kept is not None and kept <= now:
-                return True, entry
-            if pieces is not None and not written:
-                self._write_pieces(pieces, self._cut(payload), None if kept is None else kept - now)
-                written = True
-            result = Result(owner, b"" if pieces else payload, until(ttl, now), kept)
-            return True, replace(entry, result=result, pieces=pieces)
+            nonlocal result
+            is_allowed, after = rules.complete(
+                entry, now, owner, delivery, payload, ttl=ttl, state=state, kept_for=kept_for, ran_for=ran_for
+            )
+            result = None if after.result is entry.result else after.result
+            return is_allowed, after
 
-        try:
-            settled = self._decided(key, decide)
-        finally:
-            if pieces is not None and written and not settled:
-                self._drop_pieces(pieces)
-        return settled
+        with self.in_one_step():
+            is_allowed = self._exchanged(key, decide)
+            if index is not None and result is not None:
+                self._write_index(index, rules.index_of(result, key, index_ttl))
+        return is_allowed
 
-    def release(self, key: str, owner: str, *, unless_waited: bool = False) -> bool:
+    def release(
+        self,
+        key: str,
+        owner: str,
+        delivery: str | None,
+        *,
+        requeue: float = 0.0,
+        unless_awaited: bool = False,
+    ) -> bool:
         def decide(entry: Entry, now: float) -> tuple[bool, Entry]:
-            claim = entry.claim
-            if claim is None or claim.owner != owner or (unless_waited and claim.waited):
-                return False, entry
-            return True, replace(entry, claim=None)
+            return rules.release(entry, now, owner, delivery, requeue=requeue, unless_awaited=unless_awaited)
 
-        return self._decided(key, decide)
+        return self._exchanged(key, decide, needs_payload=False)
 
     def forget(self, key: str) -> bool:
-        def decide(entry: Entry, now: float) -> tuple[bool, Entry]:
-            result, entry = self._answering(entry, None, now)
-            return result is not None, entry.without_result()
+        return self._exchanged(key, rules.forget)
 
-        return self._decided(key, decide)
+    def entries(self, prefix: str = "") -> Iterator[tuple[str, Result | Claim]]:
+        for key, entry in self.scan(prefix):
+            found = rules.lookup(self._with_payload(entry), self._clock())
+            if found is not None:
+                yield key, found
 
-    def _decided(self, key: str, decide: Decision[T]) -> T:
-        def decide_and_tidy(entry: Entry, now: float) -> tuple[T, Entry]:
-            answer, after = decide(entry, now)
-            return answer, after if after == entry else after.without_ended_result(now)
+    def _exchanged(self, key: str, decide: Decision[T], *, needs_payload: bool = True) -> T:
+        """Exchange the entry of *key*. Drop pieces that nobody can find afterwards."""
+        before = after = NOTHING
+        written: list[Pieces] = []
 
-        answer, before, after = self._exchange(key, decide_and_tidy)
-        if before.pieces is not None and before.pieces != after.pieces:
-            self._drop_pieces(before.pieces)
+        def decide_and_write(entry: Entry, now: float) -> tuple[T, Entry]:
+            nonlocal before, after
+            before = entry
+            answer, after = self._decide(entry, now, decide, needs_payload=needs_payload)
+            after = self._with_pieces(after, now, written)
+            return answer, after
+
+        unused = written
+        try:
+            answer = self.exchange(key, decide_and_write)
+            unused = [*_pieces_of(before), *written]
+            unused = [pieces for pieces in unused if pieces not in _pieces_of(after)]
+        finally:
+            for pieces in unused:
+                self.drop_pieces(pieces)
         return answer
 
-    def _shown(self, entry: Entry) -> Result | Claim | None:
-        """What a look at *entry* finds."""
-        now = self._clock()
-        result, entry = self._answering(entry, None, now)
-        return result or entry.live_claim(now)
+    def _decide(
+        self, entry: Entry, now: float, decide: Decision[T], *, needs_payload: bool = True
+    ) -> tuple[T, Entry]:
+        """Decide by what is whole and has not ended. Return an entry that does not change as it was."""
+        whole = self._with_payload(entry) if needs_payload else entry
+        known = whole.without_ended(now)
+        answer, after = decide(known, now)
+        is_lost = whole.result is None and entry.result is not None
+        if after is known and not is_lost:
+            return answer, entry
+        if after.result is not None and after.result is whole.result:
+            after = replace(after, result=entry.result)
+        return answer, after
 
-    def _answering(self, entry: Entry, waited_for: str | None, now: float) -> tuple[Result | None, Entry]:
-        """The result that answers who waited for *waited_for*, and *entry* without one that is lost."""
+    def _with_payload(self, entry: Entry) -> Entry:
+        """Return *entry* with the payload of its result, or without a result of which a piece is lost."""
         result = entry.result
-        if result is None or not result.answers(waited_for, now):
-            return None, entry
-        if entry.pieces is not None:
-            contents = self._read_pieces(entry.pieces)
-            if contents is None:
-                return None, entry.without_result()
-            result = replace(result, payload=b"".join(contents))
-        return result, entry
+        if not isinstance(result, ResultInPieces):
+            return entry
+        contents = self.read_pieces(result.pieces)
+        return replace(entry, result=None if contents is None else result.with_payload(b"".join(contents)))
 
-    def _pieces_for(self, payload: bytes) -> Pieces | None:
-        if len(payload) <= self.inline_size:
-            return None
-        return Pieces(uuid.uuid4().hex, -(-len(payload) // self.piece_size))
+    def _with_pieces(self, entry: Entry, now: float, written: list[Pieces]) -> Entry:
+        """Return *entry* with a payload that is too large for a record in pieces. Write them once."""
+        result, size = entry.result, self.piece_size
+        if result is None or self.inline_size is None or len(result.payload) <= self.inline_size:
+            return entry
+        if not written:
+            contents = [result.payload[start : start + size] for start in range(0, len(result.payload), size)]
+            written.append(Pieces(uuid.uuid4().hex, len(contents)))
+            self.write_pieces(written[0], contents, Entry(None, result).seconds_left(now))
+        return replace(entry, result=ResultInPieces.of(result, written[0]))
 
-    def _cut(self, payload: bytes) -> list[bytes]:
-        return [payload[start : start + self.piece_size] for start in range(0, len(payload), self.piece_size)]
+    def _write_index(self, index: str, result: Result | None) -> None:
+        if result is not None:
+            self._exchanged(index, lambda entry, now: (None, replace(entry, result=result)))
+
+
+def _pieces_of(entry: Entry) -> list[Pieces]:
+    return [entry.result.pieces] if isinstance(entry.result, ResultInPieces) else []

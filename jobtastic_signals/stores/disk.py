@@ -1,39 +1,46 @@
 """``disk://``: diskcache in a folder, for all processes of one host that can write there.
 
-Claims and results live in two caches below the folder. Claims are never evicted (diskcache's default
-policy drops live ones under size pressure); results are, oldest first, beyond ``size_limit``. A
-transaction on the claims serialises every decision, and results are written before their claim goes.
+Claims and results live in two caches below the folder. Claims are never evicted (diskcache's default policy
+drops live ones under size pressure). Results are, oldest first, beyond ``size_limit``. A transaction on the
+claims serialises every decision, and results are written before their claim goes.
 
-Nothing is ever pickled or unpickled: diskcache by itself loads pickles from its folder, which runs
-whatever somebody put there (CVE-2025-69872).
+Nothing is ever pickled or unpickled. diskcache by itself loads pickles from its folder, which runs whatever
+somebody put there (CVE-2025-69872).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import diskcache
 from diskcache.core import DBNAME, MODE_PICKLE
 
 from ..errors import SettingError, StoreError
-from .base import Claim, Result, Store
-from .rules import LAPSED_CLAIMS, admitted, kept_until, may_settle, until
+from . import rules
+from .base import Claim, Result
+from .cas import CompareAndSwapStore, Decision, Entry
+from .records import warn_of_unreadable
 
 __all__ = ["DiskStore"]
 
+T = TypeVar("T")
+
+
+class UnreadableError(StoreError):
+    """There is something that this package did not write."""
+
 
 class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
-    """Keys of text (or bytes, for what is none of the callers'), values of bytes, and never a pickle."""
+    """Keys of text (of bytes, if they are no caller's), values of bytes, and never a pickle."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -45,9 +52,8 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         return super().put(key)
 
     def get(self, key: Any, raw: Any) -> Any:
-        if not raw:
-            raise StoreError("refused to unpickle a key: this package writes none")
-        return super().get(key, raw)
+        # diskcache would unpickle a key that is not raw.
+        return super().get(key, raw) if raw else bytes(key)
 
     def store(self, value: Any, read: Any, key: Any = diskcache.UNKNOWN) -> Any:
         if type(value) is not bytes:
@@ -58,12 +64,12 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
 
     def fetch(self, mode: Any, filename: Any, value: Any, read: Any) -> Any:
         if mode == MODE_PICKLE:
-            raise StoreError("refused to unpickle a value: this package writes none")
+            raise UnreadableError("refused to unpickle a value: this package writes none")
         return super().fetch(mode, filename, value, read)
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
-        """In it, a value whose row cannot be written leaves no file, of which nobody would know."""
+        """Remove the file of a value whose row cannot be written: nobody would know of it."""
         self._last.file = None
         try:
             yield
@@ -73,6 +79,7 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
             raise
 
     def _write(self, full_path: str, *rest: Any) -> Any:
+        # diskcache has no public hook for a file that could not be written.
         try:
             return super()._write(full_path, *rest)
         except BaseException:
@@ -89,45 +96,8 @@ class _Files:
     results: diskcache.Cache
     pid: int
 
-    def claim(self, key: str) -> Claim | None:
-        stored = self.claims.get(key, retry=False)
-        return None if stored is None else Claim(*json.loads(stored))
 
-    def live_claim(self, key: str, now: float) -> Claim | None:
-        claim = self.claim(key)
-        return claim if claim is not None and now < claim.expires else None
-
-    def write_claim(self, key: str, claim: Claim, now: float) -> None:
-        stored = json.dumps([claim.owner, claim.expires, claim.waited]).encode()
-        # A lapsed claim stays for a while, since it is still its owner's, and tells who was before.
-        self.claims.set(key, stored, expire=LAPSED_CLAIMS + claim.expires - now, retry=False)
-
-    def drop_claim(self, key: str) -> None:
-        self.claims.delete(key, retry=False)
-
-    def result(self, key: str) -> Result | None:
-        stored = self.results.get(key, retry=False)
-        if stored is None:
-            return None
-        head, _, payload = stored.partition(b"\n")
-        try:
-            owner, expires, kept = json.loads(head)
-        except ValueError:
-            return None  # A power cut can leave the row without what should be in its file.
-        return Result(owner, payload, expires, kept)
-
-    def answering(self, key: str, now: float) -> Result | None:
-        result = self.result(key)
-        return result if result is not None and result.answers(None, now) else None
-
-    def write_result(self, key: str, result: Result, now: float) -> None:
-        head = json.dumps([result.owner, result.expires, result.kept]).encode()
-        expire = None if result.kept is None else result.kept - now
-        with self.results.disk.all_or_nothing():
-            self.results.set(key, head + b"\n" + result.payload, expire=expire, retry=False)
-
-
-class DiskStore(Store):
+class DiskStore(CompareAndSwapStore):
     """A folder, created with mode 0700 if it is not there.
 
     :param url: ``disk:///absolute/path``.
@@ -136,6 +106,7 @@ class DiskStore(Store):
     """
 
     schemes = ("disk",)
+    looks_first = True
 
     def __init__(self, url: str, *, size_limit: int = 2**30, timeout: float = 5.0, **options: Any) -> None:
         super().__init__(url, **options)
@@ -147,87 +118,77 @@ class DiskStore(Store):
         self._timeout = timeout
         self._opened: _Files | None = None
         self._identity: str | None = None
+        # The files that this thread has a transaction on.
+        self._step = threading.local()
 
     @property
     def identity(self) -> str:
         # Not the path: in two containers the same path is two folders.
         if self._identity is None:
-            with self._exclusively() as files:
+            with self.in_one_step() as files:
                 files.claims.add(_IDENTITY, uuid.uuid4().hex.encode(), retry=False)
                 self._identity = f"disk:{files.claims[_IDENTITY].decode()}"
         return self._identity
 
     def lookup(self, key: str) -> Result | Claim | None:
-        # Without the transaction, which costs five times as much. Results are written before their claim
-        # goes, so where the second look finds no result either, there was neither when there was no claim.
-        files, now = self._files(), self._clock()
-        return files.answering(key, now) or files.live_claim(key, now) or files.answering(key, now)
+        # Without a transaction, which costs five times as much. Results are written before their claim goes.
+        # So if the second look finds no result either, there was neither when there was no claim.
+        files = self._files()
+        return (
+            self._found(files.results, key)
+            or self._found(files.claims, key)
+            or self._found(files.results, key)
+        )
 
-    def admit(
-        self,
-        key: str,
-        owner: str,
-        lease: float,
-        *,
-        waited_for: str | None = None,
-        stale: str | None = None,
-        waits: bool = True,
-    ) -> Result | Claim:
-        with self._exclusively() as files:
+    def read(self, key: str) -> Entry:
+        # If the claim is the same afterwards, it was there when the result was read.
+        files = self._files()
+        claim = self._record(files.claims, key)
+        while True:
+            result = self._record(files.results, key)
+            before, claim = claim, claim and self._record(files.claims, key)
+            if claim == before:
+                return self._entry(key, claim, result)
+
+    def exchange(self, key: str, decide: Decision[T]) -> T:
+        with self.in_one_step() as files:
+            before = self._entry(key, self._record(files.claims, key), self._record(files.results, key))
             now = self._clock()
-            result = files.result(key)
-            if result is not None and result.answers(waited_for, now):
-                return result
-            before = files.claim(key)
-            claim = admitted(before, owner, lease, stale, now, waits=waits)
-            if claim != before:
-                files.write_claim(key, claim, now)
-            return claim
+            answer, after = decide(before, now)
+            if after.result != before.result:
+                with files.results.disk.all_or_nothing():
+                    self._write(files.results, key, Entry(None, after.result), now)
+            if after.claim != before.claim:
+                self._write(files.claims, key, Entry(after.claim), now)
+            return answer
 
-    def extend(self, key: str, owner: str, lease: float) -> bool:
-        with self._exclusively() as files:
-            now = self._clock()
-            claim = files.live_claim(key, now)
-            if claim is None or claim.owner != owner:
-                return False
-            files.write_claim(key, replace(claim, expires=now + lease), now)
-            return True
-
-    def settle(
-        self, key: str, owner: str, payload: bytes, ttl: float | None, *, handover: float = 0.0
-    ) -> bool:
-        with self._exclusively() as files:
-            now = self._clock()
-            claim = files.claim(key)
-            if not may_settle(claim, files.result(key), owner, now):
-                return False
-            kept = kept_until(claim, owner, ttl, handover, now)
-            if kept is None or kept > now:
-                files.write_result(key, Result(owner, payload, until(ttl, now), kept), now)
-            if claim is not None and claim.owner == owner:
-                files.drop_claim(key)
-            return True
-
-    def release(self, key: str, owner: str, *, unless_waited: bool = False) -> bool:
-        with self._exclusively() as files:
-            claim = files.claim(key)
-            if claim is None or claim.owner != owner or (unless_waited and claim.waited):
-                return False
-            files.drop_claim(key)
-            return True
-
-    def forget(self, key: str) -> bool:
-        with self._exclusively() as files:
-            known = files.answering(key, self._clock()) is not None
-            files.results.delete(key, retry=False)
-            return known
-
-    def entries(self, prefix: str = "") -> Iterator[tuple[str, Result | Claim]]:
+    def scan(self, prefix: str) -> Iterator[tuple[str, Entry]]:
         files = self._files()
         for key in {*files.results.iterkeys(), *files.claims.iterkeys()}:
-            entry = self.lookup(key) if key != _IDENTITY and key.startswith(prefix) else None
-            if entry is not None:
-                yield key, entry
+            if not isinstance(key, str):
+                if key != _IDENTITY:
+                    warn_of_unreadable(self.url, "", key, ValueError("a key that is no text"))
+            elif key.startswith(prefix):
+                yield key, self.read(key)
+
+    @contextmanager
+    def in_one_step(self) -> Iterator[_Files]:
+        """Keep everybody else from changing anything."""
+        files: _Files | None = getattr(self._step, "files", None)
+        if files is not None:
+            yield files
+            return
+        files = self._files()
+        try:
+            with files.claims.transact(retry=False):
+                self._step.files = files
+                try:
+                    yield files
+                finally:
+                    del self._step.files
+        except diskcache.Timeout as error:
+            # Raised for whatever keeps a transaction from beginning, and without a word.
+            raise StoreError(f"{self.folder} cannot be written: {error.__context__}") from error
 
     def close(self) -> None:
         files, self._opened, self._identity = self._opened, None, None
@@ -271,15 +232,28 @@ class DiskStore(Store):
                 except sqlite3.OperationalError as error:
                     raise StoreError(f"{self.folder} cannot be written: {error}") from error
 
-    @contextmanager
-    def _exclusively(self) -> Iterator[_Files]:
-        files = self._files()
+    def _found(self, cache: diskcache.Cache, key: str) -> Result | Claim | None:
+        part = self.load(key, self._record(cache, key))
+        # By a later time: by an earlier one, what has been stored since would live too long.
+        return rules.lookup(part, self._clock())
+
+    def _record(self, cache: diskcache.Cache, key: str) -> bytes | None:
         try:
-            with files.claims.transact(retry=False):
-                yield files
-        except diskcache.Timeout as error:
-            # Raised for whatever keeps a transaction from beginning, and without a word.
-            raise StoreError(f"{self.folder} cannot be written: {error.__context__}") from error
+            record: bytes | None = cache.get(key, retry=False)
+        except UnreadableError as error:
+            warn_of_unreadable(self.url, key, "", error)
+            return None
+        return record
+
+    def _entry(self, key: str, claim: bytes | None, result: bytes | None) -> Entry:
+        # A power cut can leave a row without what should be in its file. That is no record.
+        return Entry(self.load(key, claim).claim, self.load(key, result).result)
+
+    def _write(self, cache: diskcache.Cache, key: str, part: Entry, now: float) -> None:
+        if part:
+            cache.set(key, self.dump(part), expire=part.seconds_left(now), retry=False)
+        else:
+            cache.delete(key, retry=False)
 
 
 #: The key of the folder's identity among the claims; theirs are text.

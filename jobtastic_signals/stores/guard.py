@@ -8,40 +8,61 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
 
 from .. import events
 from ..errors import SettingError, StoreError
-from ..support.circuit_breaker import Breaker
+from ..support.circuit_breaker import RETRY_AFTER, CircuitBreaker
 from ..support.redaction import without_passwords
+from ..support.timers import call_at
 from .base import Claim, Result, Store
 
 __all__ = ["GuardedStore"]
 
 logger = logging.getLogger(__name__)
 
+P = ParamSpec("P")
 T = TypeVar("T")
+U = TypeVar("U")
 
 #: Seconds for which a store is not asked again for its identity.
 IDENTITY_IS_KNOWN_FOR = 60.0
 
+#: Seconds between two tries to release a claim.
+BETWEEN_TRIES = 1.0
+
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]*")
 
 
+def _verb(
+    verb: Callable[Concatenate[Store, str, P], T], otherwise: U
+) -> Callable[Concatenate[GuardedStore, str, P], T | U]:
+    """Return the method of a guarded store that answers *otherwise* without the store."""
+
+    @wraps(verb)
+    def ask(self: GuardedStore, key: str, /, *arguments: P.args, **options: P.kwargs) -> T | U:
+        return self._ask(verb, otherwise, False, key, *arguments, **options)
+
+    return ask
+
+
 class GuardedStore:
-    """What the rest of the package talks to: a store's operations, that never raise.
+    """A store whose failure costs the sharing only: what the rest of the package uses.
 
-    Where the store cannot answer they say what leads to a run without sharing: :meth:`lookup` finds
-    nothing, :meth:`ask` and :meth:`admit` answer ``None``, the others ``False``. Where an answer is
-    *required*, these three raise :exc:`~jobtastic_signals.errors.StoreError`. After a failure the store is
-    closed, and left alone for a while. One that failed to write has recovered when it writes again: a full
-    disk can still be read.
+    Without the store, :meth:`lookup`, :meth:`lookup_or_claim` and :meth:`claim` answer ``None``, and the rest
+    ``False``. If an answer is *required*, these three raise :exc:`~jobtastic_signals.errors.StoreError`
+    instead. Nothing else is raised, but for a wrong setting and a time limit of the task.
 
-    :param open_store: makes the store on first use; what it raises is a failure like any other.
-    :param url: what to call the store in warnings and events, where passwords are left out.
+    After a failure the store is closed, and left alone for a while. A store that failed to write has
+    recovered when it writes again, since a full disk can still be read.
+
+    :param open_store: makes the store on first use. What it raises is a failure like any other.
+    :param url: the name of the store in warnings and events, where passwords are left out.
     :param namespace: a text that separates deployments on one store.
+    :param retry_after: seconds for which a store that failed is left alone.
     """
 
     def __init__(
@@ -50,6 +71,7 @@ class GuardedStore:
         url: str,
         *,
         namespace: str = "",
+        retry_after: float = RETRY_AFTER,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.url = without_passwords(url)
@@ -58,7 +80,7 @@ class GuardedStore:
         self._made: list[Store] = []
         self._scope = f"{namespace}/" if namespace else ""
         self._clock = clock
-        self._breaker = Breaker(clock=clock)
+        self._breaker = CircuitBreaker(retry_after=retry_after, clock=clock)
         self._identity: tuple[str | None, int, float] = (None, 0, 0.0)
         self._cannot_write = False
 
@@ -73,52 +95,96 @@ class GuardedStore:
 
     @property
     def is_down(self) -> bool:
-        """Whether it failed, and has not recovered."""
+        """Whether the store failed, and has not recovered."""
         return self._breaker.is_open
 
     def lookup(self, key: str, *, required: bool = False) -> Result | Claim | None:
-        return self._guarded(
-            lambda store: store.lookup(self._scope + key), None, writes=False, required=required
-        )
+        """Do :meth:`.Store.lookup`."""
+        return self._ask(Store.lookup, None, required, key)
 
-    def ask(self, key: str, owner: str, lease: float, *, required: bool = False) -> Result | Claim | None:
-        return self._guarded(
-            lambda store: store.ask(self._scope + key, owner, lease), None, required=required
-        )
+    def lookup_indexed(self, index: str) -> Result | Claim | None:
+        """Look up the key that :meth:`complete` has stored under *index*."""
+        noted = self.lookup(index)
+        if not isinstance(noted, Result):
+            return None
+        # The store knows the key by its name with the namespace.
+        return self.lookup(noted.payload.decode(errors="replace").removeprefix(self._scope))
 
-    def admit(
+    def lookup_or_claim(
         self,
         key: str,
         owner: str,
         lease: float,
         *,
-        waited_for: str | None = None,
-        stale: str | None = None,
+        expires: float | None = None,
+        goes_out: bool = False,
+        lapsed: Claim | None = None,
         required: bool = False,
     ) -> Result | Claim | None:
-        return self._guarded(
-            lambda store: store.admit(self._scope + key, owner, lease, waited_for=waited_for, stale=stale),
+        """Do :meth:`.Store.lookup_or_claim`."""
+        return self._ask(
+            Store.lookup_or_claim,
             None,
-            required=required,
+            required,
+            key,
+            owner,
+            lease,
+            expires=expires,
+            goes_out=goes_out,
+            lapsed=lapsed,
         )
 
-    def extend(self, key: str, owner: str, lease: float) -> bool:
-        return self._guarded(lambda store: store.extend(self._scope + key, owner, lease), False)
-
-    def settle(
-        self, key: str, owner: str, payload: bytes, ttl: float | None, *, handover: float = 0.0
-    ) -> bool:
-        return self._guarded(
-            lambda store: store.settle(self._scope + key, owner, payload, ttl, handover=handover), False
+    def claim(
+        self,
+        key: str,
+        owner: str,
+        delivery: str,
+        lease: float,
+        *,
+        called: float | None = None,
+        waited_for: str | None = None,
+        lapsed: Claim | None = None,
+        required: bool = False,
+    ) -> Result | Claim | None:
+        """Do :meth:`.Store.claim`."""
+        return self._ask(
+            Store.claim,
+            None,
+            required,
+            key,
+            owner,
+            delivery,
+            lease,
+            called=called,
+            waited_for=waited_for,
+            lapsed=lapsed,
         )
 
-    def release(self, key: str, owner: str, *, unless_waited: bool = False) -> bool:
-        return self._guarded(
-            lambda store: store.release(self._scope + key, owner, unless_waited=unless_waited), False
-        )
+    renew = _verb(Store.renew, False)
+    complete = _verb(Store.complete, False)
+    release = _verb(Store.release, False)
+    forget = _verb(Store.forget, False)
 
-    def forget(self, key: str) -> bool:
-        return self._guarded(lambda store: store.forget(self._scope + key), False)
+    def release_later(self, key: str, owner: str, delivery: str | None, until_seconds: float) -> None:
+        """Do :meth:`.Store.release`, as soon as the store answers.
+
+        :param until_seconds: how long to try; by then the claim lapses by itself.
+        """
+        end = time.monotonic() + until_seconds
+
+        def try_again() -> None:
+            try:
+                self._ask(Store.release, False, True, key, owner, delivery)
+            except StoreError:
+                if time.monotonic() < end:
+                    call_at(time.monotonic() + BETWEEN_TRIES, try_again)
+
+        try_again()
+
+    def entries(self, prefix: str = "") -> list[tuple[str, Result | Claim]]:
+        """Return what :meth:`.Store.entries` yields; nothing without the store."""
+        found = self._guarded(lambda store: list(store.entries(self._scope + prefix)), [], writes=False)
+        return [(key.removeprefix(self._scope), entry) for key, entry in found]
 
     def close(self) -> None:
         self._identity = (None, 0, 0.0)
@@ -126,10 +192,30 @@ class GuardedStore:
             with suppress(Exception):
                 self._store.close()
 
+    def _ask(
+        self,
+        verb: Callable[Concatenate[Store, str, P], T],
+        otherwise: U,
+        required: bool,
+        key: str,
+        /,
+        *arguments: P.args,
+        **options: P.kwargs,
+    ) -> T | U:
+        name, key = verb.__name__, self._scope + key
+        if options.get("index") is not None:
+            options["index"] = f"{self._scope}{options['index']}"
+
+        def ask(store: Store) -> T:
+            answer: T = getattr(store, name)(key, *arguments, **options)
+            return answer
+
+        return self._guarded(ask, otherwise, writes=name != "lookup", required=required)
+
     def _guarded(
-        self, ask: Callable[[Store], T], otherwise: T, *, writes: bool = True, required: bool = False
-    ) -> T:
-        if not self._breaker.lets_through():
+        self, ask: Callable[[Store], T], otherwise: U, *, writes: bool = True, required: bool = False
+    ) -> T | U:
+        if self._breaker.is_open and not self._breaker.lets_through():
             return self._without_answer(otherwise, required)
         try:
             if self._store is None:
@@ -144,10 +230,11 @@ class GuardedStore:
             self._fail(error, writes)
             return self._without_answer(otherwise, required)
         if self._breaker.is_open:
-            self._answered(writes)
+            # An operation that changed nothing has not shown that the store can be written.
+            self._answered(writes and answer is not False)
         return answer
 
-    def _without_answer(self, otherwise: T, required: bool) -> T:
+    def _without_answer(self, otherwise: U, required: bool) -> U:
         if required:
             raise StoreError(
                 f"the store {self.url} cannot be asked, and without it nothing is to run "
@@ -176,7 +263,10 @@ class GuardedStore:
 
 
 def check_namespace(namespace: str) -> str:
-    """*namespace* itself, if it can stand before a key without being taken for part of it."""
+    """Return *namespace* if it can stand before a key without being taken for part of it.
+
+    :raises ValueError: otherwise.
+    """
     if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
         raise ValueError("letters, digits and . _ - only")
     return namespace

@@ -6,24 +6,25 @@ import os
 import threading
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
-from .base import Claim, Result, Store
-from .rules import admitted, kept_until, may_settle, until
+from .cas import CompareAndSwapStore, Decision, Entry
+from .rules import NOTHING
 
 __all__ = ["MemoryStore"]
 
+T = TypeVar("T")
 
-class MemoryStore(Store):
-    """Claims and results in two dicts under one lock.
+
+class MemoryStore(CompareAndSwapStore):
+    """Entries in a dict under a lock.
 
     Nothing is ever evicted, and a forked child goes on with a copy of its own: not for production.
 
     >>> store = MemoryStore()
-    >>> store.admit("key", "me", lease=60).owner
+    >>> store.claim("key", owner="me", delivery="me/1", lease=60).owner
     'me'
-    >>> store.settle("key", "me", b"42", ttl=None)
+    >>> store.complete("key", "me", "me/1", b"42", ttl=None)
     True
     >>> store.lookup("key").payload
     b'42'
@@ -33,89 +34,30 @@ class MemoryStore(Store):
 
     def __init__(self, url: str = "memory://", **options: Any) -> None:
         super().__init__(url, **options)
-        self._claims: dict[str, Claim] = {}
-        self._results: dict[str, Result] = {}
+        self._entries: dict[str, Entry] = {}
         self._identity = uuid.uuid4().hex
-        self._locks: dict[int, threading.Lock] = {}
+        self._locks: dict[int, threading.RLock] = {}
 
     @property
     def identity(self) -> str:
         return f"memory:{self._identity}:{os.getpid()}"
 
-    def lookup(self, key: str) -> Result | Claim | None:
-        with self._exclusively():
-            return self._lookup(key, self._clock())
+    def read(self, key: str) -> Entry:
+        return self._entries.get(key, NOTHING)
 
-    def admit(
-        self,
-        key: str,
-        owner: str,
-        lease: float,
-        *,
-        waited_for: str | None = None,
-        stale: str | None = None,
-        waits: bool = True,
-    ) -> Result | Claim:
-        with self._exclusively():
-            now = self._clock()
-            result = self._results.get(key)
-            if result is not None and result.answers(waited_for, now):
-                return result
-            claim = admitted(self._claims.get(key), owner, lease, stale, now, waits=waits)
-            self._claims[key] = replace(claim, previous=None)
-            return claim
+    def exchange(self, key: str, decide: Decision[T]) -> T:
+        with self.in_one_step():
+            answer, after = decide(self.read(key), self._clock())
+            self._entries[key] = after
+            if after.claim is None and after.result is None:
+                del self._entries[key]
+            return answer
 
-    def extend(self, key: str, owner: str, lease: float) -> bool:
-        with self._exclusively():
-            now = self._clock()
-            claim = self._claims.get(key)
-            if claim is None or claim.owner != owner or claim.expires <= now:
-                return False
-            self._claims[key] = replace(claim, expires=now + lease)
-            return True
+    def scan(self, prefix: str) -> Iterator[tuple[str, Entry]]:
+        with self.in_one_step():
+            found = [(key, entry) for key, entry in self._entries.items() if key.startswith(prefix)]
+        return iter(found)
 
-    def settle(
-        self, key: str, owner: str, payload: bytes, ttl: float | None, *, handover: float = 0.0
-    ) -> bool:
-        with self._exclusively():
-            now = self._clock()
-            claim = self._claims.get(key)
-            if not may_settle(claim, self._results.get(key), owner, now):
-                return False
-            kept = kept_until(claim, owner, ttl, handover, now)
-            if kept is None or kept > now:
-                self._results[key] = Result(owner, payload, until(ttl, now), kept)
-            if claim is not None and claim.owner == owner:
-                del self._claims[key]
-            return True
-
-    def release(self, key: str, owner: str, *, unless_waited: bool = False) -> bool:
-        with self._exclusively():
-            claim = self._claims.get(key)
-            if claim is None or claim.owner != owner or (unless_waited and claim.waited):
-                return False
-            del self._claims[key]
-            return True
-
-    def forget(self, key: str) -> bool:
-        with self._exclusively():
-            result = self._results.pop(key, None)
-            return result is not None and result.answers(None, self._clock())
-
-    def entries(self, prefix: str = "") -> Iterator[tuple[str, Result | Claim]]:
-        with self._exclusively():
-            now = self._clock()
-            keys = [key for key in {**self._results, **self._claims} if key.startswith(prefix)]
-            found = [(key, self._lookup(key, now)) for key in keys]
-        return iter([(key, entry) for key, entry in found if entry is not None])
-
-    def _lookup(self, key: str, now: float) -> Result | Claim | None:
-        result = self._results.get(key)
-        if result is not None and result.answers(None, now):
-            return result
-        claim = self._claims.get(key)
-        return claim if claim is not None and now < claim.expires else None
-
-    def _exclusively(self) -> threading.Lock:
+    def in_one_step(self) -> threading.RLock:
         # One for each process: a child forked while another thread held the lock would wait for ever.
-        return self._locks.setdefault(os.getpid(), threading.Lock())
+        return self._locks.setdefault(os.getpid(), threading.RLock())

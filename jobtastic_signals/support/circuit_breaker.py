@@ -1,6 +1,6 @@
-"""A circuit breaker: what fails is left alone for a while, and then one caller tries it.
+"""A circuit breaker: a failing server is left alone for a while, and then one caller tries it.
 
-So a dead server costs one timeout, and not one for each call. (M. Nygard, *Release It!*, 2007.)
+So a dead server costs one timeout instead of one for each call. (M. Nygard, *Release It!*, 2007.)
 """
 
 from __future__ import annotations
@@ -9,54 +9,58 @@ import threading
 import time
 from collections.abc import Callable
 
-__all__ = ["RETRY_AFTER", "Breaker"]
+__all__ = ["RETRY_AFTER", "CircuitBreaker"]
 
-#: Seconds for which what failed is left alone.
+#: The default number of seconds for which a failing server is left alone.
 RETRY_AFTER = 5.0
 
 
-class Breaker:
+class CircuitBreaker:
     """Closed while all is well, open during an outage.
 
-    :ivar error: with which it failed last.
+    :ivar is_open: whether there is an outage.
+    :ivar error: the latest failure.
+    :param retry_after: seconds for which a failing server is left alone.
 
-    >>> breaker = Breaker()
+    >>> breaker = CircuitBreaker()
     >>> breaker.lets_through(), breaker.failed(), breaker.lets_through()
     (True, True, False)
     >>> breaker.answered(), breaker.lets_through()
     (True, True)
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, retry_after: float = RETRY_AFTER, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.is_open = False
         self.error: Exception | None = None
-        self._clock = clock
+        self._retry_after, self._clock = retry_after, clock
         # Held during an outage. Never waited for, so a child may be forked at any time.
         self._outage = threading.Lock()
         self._retry_at = 0.0
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there is an outage."""
-        return self._outage.locked()
-
     def lets_through(self) -> bool:
-        """Whether the caller may try: everybody while all is well, otherwise one in :data:`RETRY_AFTER`."""
-        if not self._outage.locked():
+        """Return whether the caller may try: everybody while all is well, otherwise one per pause."""
+        if not self.is_open:
             return True
         now = self._clock()
         if now < self._retry_at:
             return False
-        self._retry_at = now + RETRY_AFTER
+        self._retry_at = now + self._retry_after
         return True
 
     def failed(self, error: Exception | None = None) -> bool:
-        """It failed; whether that is news."""
+        """Record a failure. Return whether an outage begins with it."""
         self.error = error
-        self._retry_at = self._clock() + RETRY_AFTER
-        return self._outage.acquire(blocking=False)
+        self._retry_at = self._clock() + self._retry_after
+        if not self._outage.acquire(blocking=False):
+            return False
+        self.is_open = True
+        return True
 
     def answered(self) -> bool:
-        """It answered; whether that is news."""
+        """Record an answer. Return whether an outage ends with it."""
+        self.is_open = False
         try:
             self._outage.release()
         except RuntimeError:  # There was no outage, or another thread was first.
@@ -64,5 +68,5 @@ class Breaker:
         return True
 
     def retry(self) -> None:
-        """Let the next caller try already."""
+        """Let the next caller try at once."""
         self._retry_at = self._clock()

@@ -1,4 +1,4 @@
-"""What of a setting may be told in errors, warnings and events: all of it but what is secret."""
+"""Leaving secrets out of settings before they appear in errors, warnings and events."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["told", "without_passwords"]
+__all__ = ["redacted_repr", "without_passwords"]
 
 _SECRET = "pas+w|secret|token|credential"
 _IN_QUERY = re.compile(rf"([?&][^=&]*(?:{_SECRET})[^=&]*=)[^&]*", re.IGNORECASE)
 _IN_NAME = re.compile(_SECRET, re.IGNORECASE)
 _BETWEEN_URLS = re.compile(r";(?=[a-z+]+://)", re.IGNORECASE)
-# As much as can be, since a password that should have been quoted may hold any character.
+# As long a match as possible, since a password that is not quoted may contain any character.
 _USER = re.compile(r"://(?!/).*@", re.DOTALL)
 
 
 def without_passwords(url: str) -> str:
-    """*url*, or each of several with ``;`` between them, with ``**`` for the user and for secret options.
+    """Return *url* with ``**`` for the user and for secret options. It may be several, separated by ``;``.
 
     >>> without_passwords("redis://me:pass@host/0?ssl_password=word")
     'redis://**@host/0?ssl_password=**'
@@ -26,15 +26,18 @@ def without_passwords(url: str) -> str:
     return ";".join(_USER.sub("://**@", each) for each in urls)
 
 
-def told(value: Any) -> str:
-    """``repr(value)`` of a setting, as a URL or a dict of options, without what is secret in it.
+def redacted_repr(value: Any) -> str:
+    """Return ``repr(value)`` of a setting, such as a URL or a dict of options, without its secrets.
 
-    >>> told({"password": "pass", "db": 1})
+    >>> redacted_repr({"password": "pass", "db": 1})
     "{'password': '**', 'db': 1}"
     """
     if isinstance(value, str):
         return repr(without_passwords(value))
     if isinstance(value, Mapping):
-        items = {name: "'**'" if _IN_NAME.search(str(name)) else told(each) for name, each in value.items()}
+        items = {
+            name: "'**'" if _IN_NAME.search(str(name)) else redacted_repr(each)
+            for name, each in value.items()
+        }
         return "{" + ", ".join(f"{name!r}: {each}" for name, each in items.items()) + "}"
     return repr(value)

@@ -1,4 +1,4 @@
-"""Threads of our own in processes that are not ours."""
+"""Threads of this package in the processes of its users."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["call_within", "in_thread", "start_thread"]
 
 T = TypeVar("T")
 
-#: Seconds after which a thread that nobody needs ends.
+#: Seconds after which an idle thread ends.
 IDLE = 60.0
 
 
 def start_thread(name: str, work: Callable[[], None]) -> threading.Thread:
-    """Run *work* in a thread that ends with the process, and takes no signals.
+    """Run *work* in a thread that ends with the process, and that receives no signals.
 
-    Those are for the main thread, when that does not block them. A pool's process blocks SIGTERM while it
-    holds the lock of its queue. Taken by another thread, it would end the process in the midst of that, and
-    no process of the pool could answer any more.
+    Signals are for the main thread. A pool's process blocks SIGTERM there while it holds the lock of its
+    queue. If another thread received the signal, the process would end with the lock held, and no process of
+    the pool could answer any more.
     """
     thread = threading.Thread(target=work, name=name, daemon=True)
     with _no_signals():
@@ -32,15 +32,15 @@ def start_thread(name: str, work: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-class _Kept:
-    """A thread that waits for the next work, for a while: what it has of its own is not made each time."""
+class _ReusableThread:
+    """A thread that waits for more work for a while, so that it keeps its connections."""
 
-    def __init__(self, idle: list[_Kept]) -> None:
+    def __init__(self, idle: list[_ReusableThread]) -> None:
         self._idle = idle
         self._work: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         start_thread("jobtastic-call", self._run)
 
-    def take(self, work: Callable[[], object]) -> None:
+    def start(self, work: Callable[[], object]) -> None:
         self._work.put(work)
 
     def _run(self) -> None:
@@ -48,7 +48,7 @@ class _Kept:
             try:
                 work = self._work.get(timeout=IDLE)
             except queue.Empty:
-                with suppress(ValueError):  # Somebody has just taken it.
+                with suppress(ValueError):  # It has just been given work.
                     self._idle.remove(self)
                     return
             else:
@@ -57,24 +57,24 @@ class _Kept:
                 self._idle.append(self)
 
 
-# For each process, the threads that wait for work, the last used one last.
-_idle: dict[int, list[_Kept]] = {}
+# The idle threads of each process, the last used one last.
+_idle: dict[int, list[_ReusableThread]] = {}
 
 
 def in_thread(work: Callable[[], object]) -> None:
-    """Call *work*, which never raises, in a thread that nobody else needs now."""
+    """Call *work*, which never raises, in an idle thread or a new one."""
     idle = _idle.setdefault(os.getpid(), [])
     try:
         thread = idle.pop()
     except IndexError:
-        thread = _Kept(idle)
-    thread.take(work)
+        thread = _ReusableThread(idle)
+    thread.start(work)
 
 
 def call_within(seconds: float, function: Callable[[], T]) -> T:
-    """What *function* returns or raises, called in another thread.
+    """Call *function* in another thread. Return what it returns, or raise what it raises.
 
-    :raises TimeoutError: if it takes longer than *seconds*; the thread goes on.
+    :raises TimeoutError: if it takes longer than *seconds*. The thread goes on.
     """
     future: Future[T] = Future()
 

@@ -1,7 +1,7 @@
-"""Threads for what has to happen later: what is due is called, one after the other.
+"""Timers: threads that call functions when they are due, one after the other.
 
-Each process has its own. A thread is made when something is first asked for, and again in a child that was
-forked; at the end of the process it just ends.
+Each process has its own. A thread starts with the first call of :meth:`Timers.call_at`, and anew in a forked
+child. It ends with the process.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ from contextlib import suppress
 
 from .threads import start_thread
 
-__all__ = ["Background", "call_at"]
+__all__ = ["Timers", "call_at"]
 
 logger = logging.getLogger(__name__)
 
 
-class Background:
-    """A thread of each process that calls what is due, in the order of time.
+class Timers:
+    """A thread in each process that calls functions when they are due, in the order of time.
 
-    :param name: of the thread.
+    :param name: the name of the thread.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        # One for each process: what a child inherits has no thread, and its lock may be held by nobody.
+        # One for each process. The loop that a child inherits has no thread, and its lock may be held for
+        # ever.
         self._loops: dict[int, _Loop] = {}
 
     def call_at(self, when: float, function: Callable[[], None]) -> None:
         """Call *function* when ``time.monotonic()`` is *when*, or soon after.
 
-        What it raises is logged. It should not take long, since others wait for it.
+        An error is logged. The function should not take long, since others wait for it.
         """
         pid = os.getpid()
         loop = self._loops.get(pid)
@@ -49,15 +50,15 @@ class Background:
 class _Loop:
     def __init__(self, name: str) -> None:
         self._name = name
-        # Filled by whoever asks, which may be a receiver of signals or the garbage collector in the midst of
-        # anything: so without a lock of ours.
-        self._asked: queue.SimpleQueue[tuple[float, int, Callable[[], None]]] = queue.SimpleQueue()
+        # A signal handler or the garbage collector may add to it at any point of the program, so no lock of
+        # ours protects it.
+        self._added: queue.SimpleQueue[tuple[float, int, Callable[[], None]]] = queue.SimpleQueue()
         self._numbers = itertools.count()
         self._starting = threading.RLock()
         self._thread: threading.Thread | None = None
 
     def call_at(self, when: float, function: Callable[[], None]) -> None:
-        self._asked.put((when, next(self._numbers), function))
+        self._added.put((when, next(self._numbers), function))
         if self._thread is None or not self._thread.is_alive():
             with self._starting:
                 self._start()
@@ -73,7 +74,7 @@ class _Loop:
             with suppress(queue.Empty):
                 block = wait is None or wait > 0
                 timeout = None if wait is None else max(min(wait, threading.TIMEOUT_MAX), 0.0)
-                heapq.heappush(due, self._asked.get(block, timeout))
+                heapq.heappush(due, self._added.get(block, timeout))
             if due and due[0][0] <= time.monotonic():
                 _call(heapq.heappop(due)[2])
 
@@ -85,7 +86,7 @@ def _call(function: Callable[[], None]) -> None:
         logger.exception("%r failed in the background", function)
 
 
-_background = Background("jobtastic")
+_timers = Timers("jobtastic")
 
-#: What is written and told later has one thread.
-call_at = _background.call_at
+#: The functions of this package share one thread.
+call_at = _timers.call_at

@@ -1,4 +1,4 @@
-"""For the tests of those who use us, and of those who write stores.
+"""Tools for the tests of projects that use this package, and of stores.
 
 Needs ``pip install 'jobtastic-signals[testing]'``.
 """
@@ -11,7 +11,7 @@ except ImportError as error:
         "jobtastic_signals.testing needs Hypothesis and pytest: pip install 'jobtastic-signals[testing]'"
     ) from error
 
-# Before it is imported, and whoever imports it.
+# Before anything imports it.
 pytest.register_assert_rewrite(f"{__name__}.conformance")
 
 from .clock import Clock  # noqa: E402
@@ -24,10 +24,10 @@ __all__ = [
     "assert_key_survives_serializer",
     "assert_keys_distinguish",
     "calls",
-    # A store of a test's own.
+    # A store for one test.
     "isolated_store",
     "jobtastic_in_memory",
-    # What a store is held to.
+    # The contract of a store.
     "Clock",
     "StoreConformance",
 ]

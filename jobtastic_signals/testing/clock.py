@@ -1,4 +1,4 @@
-"""A clock that goes only when told, for stores and guards that take ``clock=``."""
+"""A clock that tests advance by hand, for stores and guards that accept ``clock=``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["Clock"]
 
 
 class Clock:
-    """Called, it tells the seconds that it was set to. They have a fraction, as real ones have.
+    """A callable that returns the seconds it was set to. Like real times, they have a fraction.
 
     >>> clock = Clock(1000.5)
     >>> clock.advance(60)
@@ -21,4 +21,5 @@ class Clock:
         return self.now
 
     def advance(self, seconds: float) -> None:
+        """Move the clock on."""
         self.now += seconds

@@ -1,4 +1,4 @@
-"""A store in memory that belongs to one test."""
+"""A store in memory for one test."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 from celery import Celery
 
+from ..installation import installation_on, switched_off
 from ..plugin import Jobtastic
-from ..registry import installation_on, switched_off
 from ..stores import open_store
 from ..stores.guard import GuardedStore
 
@@ -19,9 +19,9 @@ __all__ = ["isolated_store", "jobtastic_in_memory"]
 
 @contextmanager
 def isolated_store(app: Celery) -> Iterator[None]:
-    """While it lasts, *app* shares through a store in memory that is its own, and empty at first.
+    """Let *app* share through its own store in memory, which is empty at first, until the block ends.
 
-    The plugin is switched on for that time where it is off.
+    If the plugin is not enabled on *app*, it is for that time.
 
     >>> app = Celery("proj", broker="memory://", backend="cache+memory://")
     >>> @app.task(name="double", cache_duration=60)
@@ -39,24 +39,24 @@ def isolated_store(app: Celery) -> Iterator[None]:
     installation = installation_on(app)
     assert installation is not None
     url = "memory://"
-    others = installation.use_store(GuardedStore(partial(open_store, url), url))
+    configured = installation.use_store(GuardedStore(partial(open_store, url), url))
     try:
         yield
     finally:
-        own = installation.use_store(others)
+        own = installation.use_store(configured)
         if own is not None:
             own.close()
         if not was_on:
             jobtastic.uninstall(app)
-            # Where the configuration names the plugin, the next task that binds switches it on.
+            # If the configuration names the plugin, the next task that binds enables it again.
             switched_off.discard(app)
 
 
 @pytest.fixture
 def jobtastic_in_memory() -> Iterator[Callable[[Celery], None]]:
-    """A function that gives an app an :func:`isolated_store` until the test ends.
+    """Return a function that gives an app an :func:`isolated_store` until the test ends.
 
-    Name this package in your ``conftest.py``: ``pytest_plugins = ["jobtastic_signals.testing"]``.
+    To use it, add ``pytest_plugins = ["jobtastic_signals.testing"]`` to your ``conftest.py``.
     """
     with ExitStack() as stack:
         yield lambda app: stack.enter_context(isolated_store(app))

@@ -1,6 +1,6 @@
-"""Checks of cache keys by properties.
+"""Property-based checks of cache keys.
 
-They look for a counterexample among many generated calls, and show the simplest that they find (see
+They search many generated calls for a counterexample, and report the simplest that they find (see
 Hypothesis).
 """
 
@@ -19,22 +19,23 @@ from hypothesis import strategies as st
 from kombu import serialization
 
 from ..explain import arguments_of, explain, explain_difference
+from ..installation import required_sharing_of
 from ..keys.canonical import encode
 from ..keys.recipe import Argument
 from ..keys.roundtrip import models_dumped, serializer_of
-from ..registry import required_sharing_of
 
 __all__ = ["assert_key_survives_serializer", "assert_keys_distinguish", "calls"]
 
 
 def calls(task: Task, /, **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Signature]:
-    """Signatures of calls of *task*, made from the annotations of its parameters.
+    """Return a strategy for signatures of *task*, made from the annotations of its parameters.
 
-    What has a default is left out in some, and what can be given by position or by name is given in both
-    ways. A parameter without an annotation gets plain data: ``None``, numbers, texts, lists and dicts.
+    Some calls leave out arguments that have a default. Arguments are given by position in some calls and by
+    name in others. A parameter without an annotation gets plain data: ``None``, numbers, texts, lists and
+    dicts.
 
-    :param arguments: strategies for single parameters, or for keywords that ``**kwargs`` takes.
-    :raises TypeError: for one that the task does not take.
+    :param arguments: strategies for single parameters, or for keywords that ``**kwargs`` accepts.
+    :raises TypeError: for an argument that the task does not accept.
 
     >>> from celery import Celery
     >>> app = Celery("proj", broker="memory://")
@@ -49,7 +50,7 @@ def calls(task: Task, /, **arguments: st.SearchStrategy[Any]) -> st.SearchStrate
     for name in arguments:
         if name not in parameters and not catches_all:
             raise TypeError(
-                f"{task.name!r} takes no argument {name!r}, but {', '.join(parameters) or 'none'}"
+                f"{task.name!r} has no argument {name!r}; its arguments are {', '.join(parameters) or 'none'}"
             )
     return _calls(task, {**_strategies_for(task), **arguments})
 
@@ -60,20 +61,20 @@ def assert_keys_distinguish(
     *,
     settings: hypothesis.settings | None = None,
 ) -> None:
-    """Assert that no ``to_str`` of *task* makes one text of two values that differ.
+    """Assert that no ``to_str`` of *task* makes the same text of two different values.
 
-    Calls that differ in such values alone would share one result. A ``to_str`` that merges on purpose, as
-    ``str.lower``, needs a *strategy* whose values it is to tell apart.
+    Calls that differ only in such values would share one result. A ``to_str`` that merges values on purpose,
+    such as ``str.lower``, needs a *strategy* for values that it has to distinguish.
 
-    :param strategy: makes signatures of *task*; :func:`calls` of it by default.
-    :param settings: Hypothesis's, in place of those of the profile.
+    :param strategy: a strategy for signatures of *task*; by default, :func:`calls` of it.
+    :param settings: settings of Hypothesis; by default, those of the profile.
     :raises AssertionError: with two calls that share, and why.
-    :raises TypeError: for values without a canonical form and without an ``__eq__`` that could tell.
-    :raises JobtasticError: if *task* has no options of ours, or its app has not the plugin.
+    :raises TypeError: for values without a canonical form and without an ``__eq__``.
+    :raises JobtasticError: if *task* has no options of ours, or the plugin is not enabled on its app.
     """
     __tracebackhide__ = True
     required_sharing_of(task)
-    # Kept from one example to the next: among a thousand calls a pair is found that ten do not have.
+    # Kept from one example to the next, since a thousand calls contain pairs that ten do not.
     seen: dict[tuple[str, bytes], tuple[Signature, Argument]] = {}
 
     def check(drawn: list[Signature]) -> None:
@@ -85,7 +86,7 @@ def assert_keys_distinguish(
                     if not _are_same(task, argument, others):
                         difference = explain_difference(task, other, _with_argument(task, other, argument))
                         raise _CounterexampleError(
-                            f"a to_str of {task.name!r} merges what differs:\n{difference}"
+                            f"a to_str of {task.name!r} gives different values the same text:\n{difference}"
                         )
 
     calls_of_task = calls(task) if strategy is None else strategy
@@ -98,14 +99,15 @@ def assert_key_survives_serializer(
     *,
     settings: hypothesis.settings | None = None,
 ) -> None:
-    """Assert that a worker, which gets its arguments out of a message, makes the key that the caller makes.
+    """Assert that a worker, which reads the arguments from a message, makes the same key as the caller.
 
-    A ``to_str`` can break it: one that prints an object's identity or hash, or what a set's order or the
-    type of a list tells.
+    A ``to_str`` breaks that if its text depends on an object's identity or hash, on the order of a set, or on
+    whether a value is a list or a tuple.
 
-    :param strategy: makes signatures of *task*; :func:`calls` of it by default.
-    :param settings: Hypothesis's, in place of those of the profile.
-    :raises AssertionError: with a call whose key does not survive, or that the serializer cannot carry.
+    :param strategy: a strategy for signatures of *task*; by default, :func:`calls` of it.
+    :param settings: settings of Hypothesis; by default, those of the profile.
+    :raises AssertionError: with a call whose keys differ, or that the serializer cannot carry.
+    :raises JobtasticError: if *task* has no options of ours, or the plugin is not enabled on its app.
     """
     __tracebackhide__ = True
     required_sharing_of(task)
@@ -117,15 +119,15 @@ def assert_key_survives_serializer(
         worker = explain(task, *args, **kwargs)
         if caller.key != worker.key:
             raise _CounterexampleError(
-                f"the key of {call!r} does not survive {serializer_of(task)}. In the caller\n{caller}\n"
-                f"and in the worker\n{worker}"
+                f"the key of {call!r} does not survive {serializer_of(task)}. At the caller\n{caller}\n"
+                f"and at the worker\n{worker}"
             )
 
     _search(check, calls(task) if strategy is None else strategy, settings)
 
 
 class _CounterexampleError(AssertionError):
-    """What is wrong with a call, in full: there is nothing that Hypothesis could add."""
+    """A complete description of what is wrong with a call, to which Hypothesis need not add anything."""
 
 
 def _search(
@@ -139,8 +141,8 @@ def _search(
         raise AssertionError(str(found)) from None
 
 
-# Half of what is drawn is from few values that look alike, so that among many calls there are such as a
-# careless to_str makes the same.
+# Half of the values are drawn from a few that look alike, so that many calls contain pairs that a careless
+# to_str makes the same.
 _LOOK_ALIKES = st.sampled_from(["None", "True", "1", "1.0", "[]"])
 _FEW = {
     str: st.text("aA1 ", max_size=5) | _LOOK_ALIKES,
@@ -160,11 +162,11 @@ _NAMES = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=5).filter(
 
 
 def _strategies_for(task: Task) -> dict[str, st.SearchStrategy[Any]]:
-    """A strategy for each parameter of *task*, or, where one catches many, for each of those."""
+    """Return a strategy for each parameter of *task*. That of ``*args`` or ``**kwargs`` is for each item."""
     try:
         hints = typing.get_type_hints(task.run, include_extras=True)
     except (NameError, TypeError, AttributeError):
-        hints = {}  # Such as a name that is imported for type checkers alone.
+        hints = {}  # Such as a name that is imported only for type checkers.
     return {name: _from_hint(hints.get(name, Any)) for name in inspect.signature(task.run).parameters}
 
 
@@ -221,7 +223,7 @@ def _calls(draw: st.DrawFn, task: Task, strategies: Mapping[str, st.SearchStrate
 
 
 def _delivered(task: Task, args: Any, kwargs: Any) -> tuple[Any, Any]:
-    """The arguments as a worker of *task* gets them."""
+    """Return the arguments as a worker of *task* receives them."""
     serializer = serializer_of(task)
     try:
         body = serialization.dumps(models_dumped(task, args, kwargs), serializer)
@@ -229,7 +231,7 @@ def _delivered(task: Task, args: Any, kwargs: Any) -> tuple[Any, Any]:
         args, kwargs = serialization.loads(data, content_type, encoding, accept={content_type})
     except Exception as error:
         raise _CounterexampleError(
-            f"{serializer} cannot carry {task.s(*args, **kwargs)!r}, so publishing it fails: {error}"
+            f"{serializer} cannot carry {task.s(*args, **kwargs)!r}, so publishing it would fail: {error}"
         ) from None
     return args, kwargs
 
@@ -241,14 +243,15 @@ def _are_same(task: Task, one: Argument, other: Argument) -> bool:
         pass
     if "__eq__" not in {name for cls in type(one.value).__mro__[:-1] for name in vars(cls)}:
         raise TypeError(
-            f"whether two values of argument {one.name!r} of {task.name!r} are the same cannot be told: "
-            f"{type(one.value).__qualname__} has no __eq__, nor was it told to register_type"
+            f"two values of argument {one.name!r} of {task.name!r} cannot be compared, because "
+            f"{type(one.value).__qualname__} has no __eq__ and is not registered; give it an __eq__, or "
+            "register it with jobtastic_signals.register_type"
         )
     return bool(one.value == other.value)
 
 
 def _with_argument(task: Task, call: Signature, argument: Argument) -> Signature:
-    """*call* with *argument* in place of its own."""
+    """Return *call* with *argument* instead of its own."""
     args, kwargs = arguments_of(task, call)
     bound = inspect.signature(task.run).bind(*args, **kwargs)
     if argument.name in bound.signature.parameters:

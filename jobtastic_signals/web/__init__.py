@@ -1,4 +1,4 @@
-"""Progress for people who wait: task_status, one module for each web framework, and a custom element.
+"""Progress in a browser: endpoints for the status of a task, and a custom element that shows it.
 
-No framework is imported before its module is.
+There is one module for each web framework. A framework is imported only by its own module.
 """

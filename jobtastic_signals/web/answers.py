@@ -1,4 +1,4 @@
-"""What the endpoints answer with: a status code, headers and a body, in no framework's words."""
+"""The answers of the endpoints: a status code, headers and a body, independent of any framework."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .sse import Feed
+from .sse import Feed
 
 __all__ = [
     "METHODS",
     "Answer",
     "Refusal",
-    "no_stream_any_more",
-    "only_reading",
+    "check_method",
+    "end_of_stream",
     "script",
     "to_json",
     "to_stream",
 ]
 
-#: All of them are routed to the endpoints, which answer the first two.
+#: The methods that are routed to the endpoints. Only the first two are accepted there.
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 _EVENTS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
 SCRIPT = Path(__file__).parent / "static" / "jobtastic-progress.js"
@@ -32,7 +31,7 @@ SCRIPT = Path(__file__).parent / "static" / "jobtastic-progress.js"
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer; one with a feed streams that in place of a body."""
+    """An answer. If it has a feed, the feed is streamed instead of the body."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
@@ -40,12 +39,12 @@ class Answer:
     feed: Feed | None = None
 
     def to(self, method: str) -> Answer:
-        """The same for *method*: with the headers alone for ``HEAD``."""
+        """Return the answer to a request with *method*: only the headers for ``HEAD``."""
         return replace(self, body=b"", feed=None) if method == "HEAD" else self
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer to give, and nobody's error
-    """The request goes no further: :attr:`answer` says why."""
+class Refusal(Exception):  # noqa: N818  # it is an answer, and not a programming error
+    """Ends the handling of a request. :attr:`answer` says why."""
 
     def __init__(
         self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
@@ -55,7 +54,7 @@ class Refusal(Exception):  # noqa: N818 - it is an answer to give, and nobody's 
 
 
 def to_json(status: int, content: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answer:
-    """*content* as JSON that nobody keeps."""
+    """Return *content* as JSON that must not be cached."""
     return _answer(
         status,
         json.dumps(content, allow_nan=False).encode(),
@@ -64,21 +63,21 @@ def to_json(status: int, content: Mapping[str, Any], headers: Mapping[str, str] 
 
 
 def to_stream(feed: Feed) -> Answer:
-    """*feed* as server-sent events, which nobody keeps either, and which Nginx is not to collect."""
+    """Return *feed* as server-sent events that must not be cached, nor buffered by Nginx."""
     return Answer(200, {**_EVENTS, "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}, feed=feed)
 
 
-def no_stream_any_more() -> Answer:
-    """The one answer after which an ``EventSource`` does not come again."""
+def end_of_stream() -> Answer:
+    """Return the only answer after which an ``EventSource`` does not connect again."""
     return Answer(204, _EVENTS)
 
 
 def script(method: str, if_none_match: str | None) -> Answer:
-    """The module for browsers, unless they say that they have got it.
+    """Return the JavaScript module, or 304 if the browser has it already.
 
-    :raises Refusal: for methods that do not read.
+    :raises Refusal: for methods other than ``GET`` and ``HEAD``.
     """
-    only_reading(method)
+    check_method(method)
     content, etag = _script()
     headers = {
         "Content-Type": "text/javascript; charset=utf-8",
@@ -90,13 +89,13 @@ def script(method: str, if_none_match: str | None) -> Answer:
     return _answer(200, content, headers)
 
 
-def only_reading(method: str) -> None:
-    """Go on for methods that read.
+def check_method(method: str) -> None:
+    """Accept ``GET`` and ``HEAD``.
 
-    :raises Refusal: for others.
+    :raises Refusal: for other methods.
     """
     if method not in METHODS[:2]:
-        message = f"{method} is not accepted here; GET and HEAD are"
+        message = f"the method {method} is not accepted here; use GET or HEAD"
         raise Refusal(405, "method_not_allowed", message, {"Allow": ", ".join(METHODS[:2])})
 
 
@@ -107,7 +106,7 @@ def _script() -> tuple[bytes, str]:
 
 
 def _matches(if_none_match: str, etag: str) -> bool:
-    # A proxy that compresses makes a tag weak.
+    # A proxy that compresses the module makes its tag weak.
     tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
     return bool(tags & {etag, "*"})
 

@@ -1,6 +1,6 @@
-"""The endpoints as an ASGI app, for Starlette, FastAPI and other frameworks that mount one.
+"""The endpoints as an ASGI app, for Starlette, FastAPI and other frameworks that can mount one.
 
-For example::
+Example::
 
     app.mount("/task", status_routes(celery_app, secret=SECRET), name="jobtastic")
 
@@ -21,13 +21,13 @@ from celery import Celery
 
 from .answers import Answer, Refusal
 from .endpoint import Endpoint
-from .sse import astream
+from .streaming import astream
 from .tokens import SecretSigner
 
 try:
     import anyio
     import anyio.to_thread
-    import itsdangerous as _itsdangerous  # noqa: F401 - it signs
+    import itsdangerous as _itsdangerous  # noqa: F401  # the signer uses it
     from starlette.requests import Request
     from starlette.responses import Response, StreamingResponse
     from starlette.routing import Route, Router
@@ -42,7 +42,7 @@ __all__ = ["status_routes", "task_token"]
 T = TypeVar("T")
 Secret = str | bytes | Sequence[str] | Sequence[bytes]
 
-#: As many statuses are read at a time. The threads for that are none of those for the site's own functions.
+#: The number of statuses that are read at a time. These threads are not those of the site's own functions.
 _READERS = 16
 
 
@@ -55,19 +55,19 @@ def status_routes(
     stream: bool = True,
     traceback: bool = False,
 ) -> Router:
-    """An ASGI app, to be mounted at ``/task``.
+    """Return an ASGI app, to be mounted at ``/task``.
 
-    :param secret: what tokens are signed with; of several, the last signs and all are valid.
-    :param authorize: is asked at each request whether it may see a task id, with a token too: a coroutine
-        function, or a plain one, which is called in a thread. Without it, tokens are enough, and plain
-        task ids are refused. What it raises goes to the framework.
+    :param secret: the secret that signs tokens. If there are several, the last one signs, and all are valid.
+    :param authorize: returns whether a request may see a task id. It is called at each request, with a token
+        as well. A plain function is called in a thread; a coroutine function is awaited. Without it, tokens
+        suffice, and plain task ids are refused. The framework handles what it raises.
     :param max_age: seconds for which a token is valid.
     :param stream: whether to offer server-sent events.
     :param traceback: whether to send the tracebacks of failures.
     :raises TypeError, ValueError: for wrong arguments.
     """
     if not secret and authorize is None:
-        raise ValueError("secret or authorize is to be given: without them, nobody may see anything")
+        raise ValueError("give secret or authorize; without both, every request would be refused")
     signer = SecretSigner(secret) if secret else None
     endpoint = Endpoint(
         celery_app,
@@ -78,27 +78,27 @@ def status_routes(
         traceback=traceback,
         asynchronous=True,
     )
-    views = _Views(endpoint)
-    return Router(
-        [
-            Route("/{reference}/status/", _App(views.status), name="status"),
-            Route("/{reference}/status", _App(views.status)),
-            Route("/{reference}/events/", _App(views.events), name="events"),
-            Route("/{reference}/events", _App(views.events)),
-            Route("/progress.js", _App(views.script), name="script"),
-            Route("/{path:path}", _App(views.unknown)),
-        ],
-        redirect_slashes=False,
-    )
+    return Router(_routes(_Views(endpoint)), redirect_slashes=False)
+
+
+def _routes(views: _Views) -> list[Route]:
+    return [
+        Route("/{reference}/status/", _App(views.status), name="status"),
+        Route("/{reference}/status", _App(views.status)),
+        Route("/{reference}/events/", _App(views.events), name="events"),
+        Route("/{reference}/events", _App(views.events)),
+        Route("/progress.js", _App(views.script), name="script"),
+        Route("/{path:path}", _App(views.unknown)),
+    ]
 
 
 def task_token(task_id: str, *, secret: Secret) -> str:
-    """What stands for *task_id* in the URL, signed with *secret*.
+    """Return a token for *task_id*, signed with *secret*.
 
-    :raises ValueError: for what is no task id, and for an empty secret.
+    :raises ValueError: if *task_id* is not a task id, or *secret* is empty.
     """
     if not secret:
-        raise ValueError("secret is empty; give the one that status_routes has")
+        raise ValueError("secret is empty; give the one that status_routes got")
     return SecretSigner(secret).sign(task_id)
 
 
@@ -110,8 +110,8 @@ class _Views:
         return self._respond(request, await self._answer(request, self._endpoint.status))
 
     async def events(self, request: Request) -> Response:
-        tell = partial(self._endpoint.events, last_event_id=request.headers.get("Last-Event-ID"))
-        return self._respond(request, await self._answer(request, tell))
+        respond = partial(self._endpoint.events, last_event_id=request.headers.get("Last-Event-ID"))
+        return self._respond(request, await self._answer(request, respond))
 
     async def script(self, request: Request) -> Response:
         answer = self._endpoint.script(request.method, request.headers.get("If-None-Match"))
@@ -120,12 +120,12 @@ class _Views:
     async def unknown(self, request: Request) -> Response:
         return self._respond(request, self._endpoint.unknown())
 
-    async def _answer(self, request: Request, tell: Callable[[str], Answer]) -> Answer:
+    async def _answer(self, request: Request, respond: Callable[[str], Answer]) -> Answer:
         try:
             task_id = self._endpoint.identify(request.method, request.path_params["reference"])
             if self._endpoint.authorize is not None:
-                self._endpoint.permit(await _verdict(self._endpoint.authorize, request, task_id))
-            return await self._in_thread(tell, task_id)
+                self._endpoint.permit(await _is_allowed(self._endpoint.authorize, request, task_id))
+            return await self._in_thread(respond, task_id)
         except Refusal as refusal:
             return refusal.answer
 
@@ -145,7 +145,7 @@ class _Views:
 
 
 class _App:
-    """A view as an ASGI app. To a function, a route would send some methods only."""
+    """A view as an ASGI app. A route would pass only some methods to a plain function."""
 
     def __init__(self, view: Callable[[Request], Awaitable[Response]]) -> None:
         self._view = view
@@ -155,8 +155,8 @@ class _App:
         await response(scope, receive, send)
 
 
-async def _verdict(authorize: Callable[[Request, str], Any], request: Request, task_id: str) -> Any:
+async def _is_allowed(authorize: Callable[[Request, str], Any], request: Request, task_id: str) -> Any:
     if inspect.iscoroutinefunction(authorize):
         return await authorize(request, task_id)
-    verdict = await anyio.to_thread.run_sync(authorize, request, task_id)
-    return await verdict if inspect.isawaitable(verdict) else verdict
+    allowed = await anyio.to_thread.run_sync(authorize, request, task_id)
+    return await allowed if inspect.isawaitable(allowed) else allowed

@@ -1,6 +1,6 @@
 """The endpoints as Django URLs, under WSGI and under ASGI.
 
-For example::
+Example::
 
     urlpatterns = [
         path("task/", include(status_routes(celery_app))),
@@ -22,8 +22,8 @@ from celery import Celery
 
 from .answers import Answer
 from .endpoint import DetachedEndpoint, Endpoint
-from .sse import astream
-from .sse import stream as chunks
+from .streaming import astream
+from .streaming import stream as chunks
 from .tokens import SALT, SEPARATOR, BadTokenError, ExpiredTokenError, checked_id
 
 try:
@@ -47,14 +47,14 @@ def status_routes(
     stream: bool = False,
     traceback: bool = False,
 ) -> tuple[list[URLPattern], str]:
-    """Patterns and the namespace ``jobtastic``, for ``include``.
+    """Return URL patterns and the namespace ``jobtastic``, for ``include``.
 
-    They answer for every path below; patterns of your own for the same prefix go before them.
+    They match every path below their prefix. Put your own patterns for the same prefix before them.
 
-    :param authorize: is asked at each request whether it may see a task id, with a token too. Without it,
-        tokens are enough, and plain task ids are refused. What it raises goes to Django.
+    :param authorize: returns whether a request may see a task id. It is called at each request, with a token
+        as well. Without it, tokens suffice, and plain task ids are refused. Django handles what it raises.
     :param max_age: seconds for which a token is valid.
-    :param stream: whether to offer server-sent events, each of which occupies a thread of a WSGI server.
+    :param stream: whether to offer server-sent events. Each open stream occupies a thread of a WSGI server.
     :param traceback: whether to send the tracebacks of failures.
     :raises TypeError, ValueError: for wrong arguments.
     """
@@ -67,11 +67,15 @@ def status_routes(
     views = _Views(
         Endpoint(celery_app, _Signer, **options), _DetachedEndpoint(celery_app, _Signer, **options)
     )
-    # Without a token for forgeries, a POST would be refused as HTML.
+    return _patterns(views), "jobtastic"
+
+
+def _patterns(views: _Views) -> list[URLPattern]:
+    # Otherwise Django would refuse a POST without a CSRF token, with a page of HTML.
     status, events, script, unknown = map(
         csrf_exempt, (views.status, views.events, views.script, views.unknown)
     )
-    patterns = [
+    return [
         path("<reference>/status/", status, name="status"),
         path("<reference>/status", status),
         path("<reference>/events/", events, name="events"),
@@ -79,13 +83,12 @@ def status_routes(
         path("progress.js", script, name="script"),
         re_path("", unknown),
     ]
-    return patterns, "jobtastic"
 
 
 def task_token(task_id: str) -> str:
-    """What stands for *task_id* in the URL, signed with the ``SECRET_KEY`` of the settings.
+    """Return a token for *task_id*, signed with the ``SECRET_KEY`` of the settings.
 
-    :raises ValueError: for what is no task id.
+    :raises ValueError: if *task_id* is not a task id.
     """
     return _Signer().sign(task_id)
 
@@ -99,8 +102,8 @@ class _Views:
         return self._respond(request, self._answer(request, reference, self._endpoint(request).status))
 
     def events(self, request: HttpRequest, reference: str) -> HttpResponseBase:
-        tell = partial(self._endpoint(request).events, last_event_id=request.headers.get("Last-Event-ID"))
-        return self._respond(request, self._answer(request, reference, tell))
+        respond = partial(self._endpoint(request).events, last_event_id=request.headers.get("Last-Event-ID"))
+        return self._respond(request, self._answer(request, reference, respond))
 
     def script(self, request: HttpRequest) -> HttpResponseBase:
         answer = self._here.script(request.method, request.headers.get("If-None-Match"))
@@ -113,8 +116,8 @@ class _Views:
         # Under ASGI, Django starts a thread for each request.
         return self._detached if isinstance(request, ASGIRequest) else self._here
 
-    def _answer(self, request: HttpRequest, reference: str, tell: Callable[[str], Answer]) -> Answer:
-        return self._here.answer(request, request.method, reference, tell)
+    def _answer(self, request: HttpRequest, reference: str, respond: Callable[[str], Answer]) -> Answer:
+        return self._here.answer(request, request.method, reference, respond)
 
     def _respond(self, request: HttpRequest, answer: Answer) -> HttpResponseBase:
         answer = answer.to(request.method)
@@ -129,8 +132,8 @@ class _Views:
 
 class _DetachedEndpoint(DetachedEndpoint):
     def read_there(self, task_id: str) -> dict[str, Any]:
-        # Where results are in Django's database: no request ends in this thread, after which Django would
-        # close connections that are too old.
+        # Results may be in Django's database. Django closes old connections when a request ends, and no
+        # request ends in this thread.
         close_old_connections()
         try:
             return super().read_there(task_id)

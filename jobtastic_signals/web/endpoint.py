@@ -1,7 +1,7 @@
-"""The endpoints, without a framework: what is decided is decided here, and framework modules translate.
+"""The endpoints, independent of any framework. All decisions are made here; framework modules only translate.
 
 A request passes :meth:`Endpoint.identify`, then the user's ``authorize`` and :meth:`Endpoint.permit`, then
-:meth:`Endpoint.status` or :meth:`Endpoint.events`. Each of them can raise a :exc:`Refusal`, which has the
+:meth:`Endpoint.status` or :meth:`Endpoint.events`. Each of them can raise a :exc:`Refusal`, which carries the
 answer.
 """
 
@@ -19,7 +19,7 @@ from celery.exceptions import ImproperlyConfigured
 
 from ..errors import JobtasticError
 from ..results.status import task_status
-from .answers import Answer, Refusal, no_stream_any_more, only_reading, script, to_json, to_stream
+from .answers import Answer, Refusal, check_method, end_of_stream, script, to_json, to_stream
 from .sse import FINAL_ID, Feed
 from .tokens import TASK_ID, TOKEN, BadTokenError, ExpiredTokenError, Signer
 
@@ -27,16 +27,16 @@ __all__ = ["DetachedEndpoint", "Endpoint"]
 
 logger = logging.getLogger(__name__)
 
-#: As many statuses are read at a time, where a few threads read for all.
+#: The number of threads that read statuses for all requests.
 _READERS = 8
 
 
 class Endpoint:
     """The endpoints of a Celery app.
 
-    :param signer: returns what signs tokens, asked at each request; None where there is no secret.
+    :param signer: called at each request; returns the signer of tokens, or ``None`` without a secret.
     :param asynchronous: whether ``authorize`` may be a coroutine function.
-    :raises TypeError, ValueError: for wrong arguments, at once.
+    :raises TypeError, ValueError: for wrong arguments.
     """
 
     def __init__(
@@ -53,7 +53,8 @@ class Endpoint:
         _check(celery_app, authorize, max_age)
         if not asynchronous and inspect.iscoroutinefunction(authorize):
             raise TypeError(
-                f"authorize is to be a plain function here, not a coroutine function: {authorize!r}"
+                f"authorize must be a plain function here, and {authorize!r} is a coroutine function; use "
+                "jobtastic_signals.web.asgi for coroutine functions"
             )
         self.authorize = authorize
         self._app = celery_app
@@ -62,124 +63,130 @@ class Endpoint:
         self._stream = stream
         self._traceback = traceback
 
-    def answer(self, request: Any, method: str, reference: str, tell: Callable[[str], Answer]) -> Answer:
-        """What *tell* answers about the task, or why it is not asked. For frameworks that await nothing."""
+    def answer(self, request: Any, method: str, reference: str, respond: Callable[[str], Answer]) -> Answer:
+        """Return what *respond* returns for the task id, or a refusal. For frameworks without ``await``."""
         try:
             task_id = self.identify(method, reference)
             if self.authorize is not None:
                 self.permit(self.authorize(request, task_id))
-            return tell(task_id)
+            return respond(task_id)
         except Refusal as refusal:
             return refusal.answer
 
     def identify(self, method: str, reference: str) -> str:
-        """The task id that *reference* stands for: a token, or an id if ``authorize`` is to judge it."""
-        only_reading(method)
+        """Return the task id for *reference*, a token or, if ``authorize`` checks it, a plain id.
+
+        :raises Refusal: if it is neither.
+        """
+        check_method(method)
         if TOKEN.fullmatch(reference):
             return self._unsigned(reference)
         if not TASK_ID.fullmatch(reference):
             accepted = "a task token, or a task id: 1 to 255 of A-Z a-z 0-9 _ . : @ -"
-            raise Refusal(400, "malformed_reference", f"the reference is malformed; it is to be {accepted}")
+            raise Refusal(400, "malformed_reference", f"the reference is malformed; use {accepted}")
         if self.authorize is None:
-            raise Refusal(403, "token_required", "a plain task id is not accepted here; a task token is")
+            raise Refusal(403, "token_required", "a plain task id is not accepted here; use a task token")
         return reference
 
-    def permit(self, verdict: Any) -> None:
-        """Go on if *verdict* is a yes of ``authorize``."""
-        if inspect.isawaitable(verdict):
-            # As an object it would be true.
-            if inspect.iscoroutine(verdict):
-                verdict.close()
-            raise TypeError("authorize returned an awaitable; here it is to be a plain function")
-        if not verdict:
+    def permit(self, allowed: Any) -> None:
+        """Accept the request if ``authorize`` returned a true value.
+
+        :raises Refusal: if it did not.
+        :raises TypeError: for an awaitable, which would count as true.
+        """
+        if inspect.isawaitable(allowed):
+            if inspect.iscoroutine(allowed):
+                allowed.close()
+            raise TypeError("authorize returned an awaitable; here it must be a plain function")
+        if not allowed:
             raise Refusal(403, "forbidden", "you may not see this task")
 
     def status(self, task_id: str) -> Answer:
-        """The status of *task_id*."""
+        """Return the status of *task_id*."""
         return to_json(200, self.read(task_id))
 
     def events(self, task_id: str, last_event_id: str | None) -> Answer:
-        """The status of *task_id* from now on.
+        """Return a stream of the status of *task_id*.
 
-        :param last_event_id: the header of that name, by which a browser says what it had.
+        :param last_event_id: the header of that name: the id of the last event that the browser received.
         """
         if not self._stream:
-            raise Refusal(404, "no_stream", "there is no stream here; ask for ../status/ repeatedly")
+            raise Refusal(404, "no_stream", "streams are not enabled here; poll ../status/ instead")
         if last_event_id == FINAL_ID:
-            return no_stream_any_more()
+            return end_of_stream()
         return to_stream(Feed(task_id, self.read(task_id)))
 
     def script(self, method: str, if_none_match: str | None) -> Answer:
-        """The module for browsers, which everybody may see."""
+        """Return the JavaScript module, which is public."""
         try:
             return script(method, if_none_match)
         except Refusal as refusal:
             return refusal.answer
 
     def unknown(self) -> Answer:
-        """What stands at all other paths."""
+        """Return the answer for all other paths."""
         paths = "<reference>/status/, <reference>/events/ and progress.js"
-        return Refusal(404, "not_found", f"there is nothing here; there are {paths}").answer
+        return Refusal(404, "not_found", f"this path does not exist; the paths are {paths}").answer
 
     def read(self, task_id: str) -> dict[str, Any]:
-        """The status of *task_id*.
+        """Read the status of *task_id*.
 
-        :raises Refusal: while the result backend does not answer.
-        :raises JobtasticError: if there is none.
+        :raises Refusal: if the result backend does not answer.
+        :raises JobtasticError: if there is no result backend.
         """
         try:
             return task_status(self._app, task_id, traceback=self._traceback)
         except (JobtasticError, ImproperlyConfigured):
-            # An app without a result backend, or a backend without its driver: no time will heal it.
+            # No result backend, or no driver for it: to ask again later would not help.
             raise
         except Exception as error:
-            logger.warning("the result backend does not tell the status of a task: %r", error)
-            message = "the status cannot be read now; ask again later"
+            logger.warning("the status of a task cannot be read from the result backend: %r", error)
+            message = "the status cannot be read right now; try again later"
             raise Refusal(503, "backend_unavailable", message, {"Retry-After": "5"}) from error
 
     def _unsigned(self, token: str) -> str:
         signer = self._signer()
         if signer is None:
-            raise Refusal(403, "bad_token", "a task token is not accepted here: the site has no secret key")
+            raise Refusal(403, "bad_token", "this site has no secret key, so it accepts no task tokens")
         try:
             return signer.unsign(token, self._max_age)
         except ExpiredTokenError:
-            raise Refusal(403, "expired_token", "the task token is too old; load the page again") from None
+            raise Refusal(403, "expired_token", "the task token has expired; reload the page") from None
         except BadTokenError:
-            raise Refusal(403, "bad_token", "the task token is not one of this site") from None
+            raise Refusal(403, "bad_token", "the task token is not valid on this site") from None
 
 
 class DetachedEndpoint(Endpoint):
-    """An endpoint that reads in few threads of its own.
+    """An endpoint that reads statuses in a few threads of its own.
 
-    Celery gives each thread a result backend of its own, with its own connection: under a server that starts
-    a thread for each request, each request would connect anew.
+    Celery gives each thread its own result backend, with its own connection. Under a server that starts a
+    thread for each request, each request would open a connection.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # Its threads start at the first requests, so after a server has forked.
+        # Its threads start at the first requests, after a server has forked.
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="jobtastic-status")
 
     def read(self, task_id: str) -> dict[str, Any]:
-        """The status of *task_id*, read in one of those threads."""
+        """Read the status of *task_id* in one of those threads."""
         return self.reading(task_id).result()
 
     def reading(self, task_id: str) -> Future[dict[str, Any]]:
-        """The status of *task_id*, to come."""
+        """Return a future for the status of *task_id*."""
         return self._readers.submit(self.read_there, task_id)
 
     def read_there(self, task_id: str) -> dict[str, Any]:
-        """What is done in that thread."""
+        """Read the status in the current thread, one of those."""
         return super().read(task_id)
 
 
 def _check(celery_app: Any, authorize: Any, max_age: Any) -> None:
     if not isinstance(celery_app, Celery):
-        raise TypeError(f"the first argument is to be a Celery app, not {celery_app!r}")
+        raise TypeError(f"the first argument must be a Celery app, and {celery_app!r} is not")
     if authorize is not None and not callable(authorize):
-        raise TypeError(f"authorize is to be a function of a request and a task id, not {authorize!r}")
+        raise TypeError(f"authorize must be a function of a request and a task id, and {authorize!r} is not")
     if isinstance(max_age, bool) or not isinstance(max_age, (int, float)):
-        raise TypeError(f"max_age is to be a number of seconds, not {max_age!r}")
+        raise TypeError(f"max_age must be a number of seconds, such as 3600, and {max_age!r} is not")
     if not 0 < max_age < math.inf:
-        raise ValueError(f"max_age is to be a number of seconds above 0, not {max_age!r}")
+        raise ValueError(f"max_age must be a number of seconds above 0, such as 3600, and {max_age!r} is not")

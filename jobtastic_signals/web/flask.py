@@ -1,6 +1,6 @@
 """The endpoints as a Flask blueprint.
 
-For example::
+Example::
 
     app.register_blueprint(status_routes(celery_app))
 
@@ -19,7 +19,7 @@ from celery import Celery
 
 from .answers import METHODS, Answer
 from .endpoint import DetachedEndpoint, Endpoint
-from .sse import stream as chunks
+from .streaming import stream as chunks
 from .tokens import SecretSigner
 
 try:
@@ -38,12 +38,12 @@ def status_routes(
     stream: bool = False,
     traceback: bool = False,
 ) -> Blueprint:
-    """A blueprint, mounted at ``/task`` unless ``register_blueprint`` is given another ``url_prefix``.
+    """Return a blueprint. It is mounted at ``/task`` unless ``register_blueprint`` gets a ``url_prefix``.
 
-    :param authorize: is asked at each request whether it may see a task id, with a token too. Without it,
-        tokens are enough, and plain task ids are refused. What it raises goes to Flask.
+    :param authorize: returns whether a request may see a task id. It is called at each request, with a token
+        as well. Without it, tokens suffice, and plain task ids are refused. Flask handles what it raises.
     :param max_age: seconds for which a token is valid.
-    :param stream: whether to offer server-sent events, each of which occupies a thread of the server.
+    :param stream: whether to offer server-sent events. Each open stream occupies a thread of the server.
     :param traceback: whether to send the tracebacks of failures.
     :raises TypeError, ValueError: for wrong arguments.
     """
@@ -66,14 +66,16 @@ def status_routes(
 
 
 def task_token(task_id: str) -> str:
-    """What stands for *task_id* in the URL, signed with the ``SECRET_KEY`` of the current Flask app.
+    """Return a token for *task_id*, signed with the ``SECRET_KEY`` of the current Flask app.
 
-    :raises RuntimeError: if that has none.
-    :raises ValueError: for what is no task id.
+    :raises RuntimeError: if the app has no ``SECRET_KEY``.
+    :raises ValueError: if *task_id* is not a task id.
     """
     signer = _signer()
     if signer is None:
-        raise RuntimeError("task_token signs with the SECRET_KEY of the Flask app; set one")
+        raise RuntimeError(
+            "task_token needs the SECRET_KEY of the Flask app, which is not set; set app.secret_key"
+        )
     return signer.sign(task_id)
 
 
@@ -85,8 +87,8 @@ class _Views:
         return self._respond(self._answer(reference, self._endpoint.status))
 
     def events(self, reference: str) -> Response:
-        tell = partial(self._endpoint.events, last_event_id=request.headers.get("Last-Event-ID"))
-        return self._respond(self._answer(reference, tell))
+        respond = partial(self._endpoint.events, last_event_id=request.headers.get("Last-Event-ID"))
+        return self._respond(self._answer(reference, respond))
 
     def script(self) -> Response:
         return self._respond(self._endpoint.script(request.method, request.headers.get("If-None-Match")))
@@ -94,8 +96,8 @@ class _Views:
     def unknown(self, path: str = "") -> Response:
         return self._respond(self._endpoint.unknown())
 
-    def _answer(self, reference: str, tell: Callable[[str], Answer]) -> Answer:
-        return self._endpoint.answer(request, request.method, reference, tell)
+    def _answer(self, reference: str, respond: Callable[[str], Answer]) -> Answer:
+        return self._endpoint.answer(request, request.method, reference, respond)
 
     def _respond(self, answer: Answer) -> Response:
         answer = answer.to(request.method)

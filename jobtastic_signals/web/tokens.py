@@ -1,7 +1,7 @@
-"""Task tokens: a task id with a signature, which stands in the URL in place of the id.
+"""Task tokens: a signed task id, used in a URL instead of the plain id.
 
-A token is ``<task id>~<time>~<signature>``. No task id has a ``~``, so what has one is a token or nothing:
-a forged one is never taken for the id of some task.
+A token is ``<task id>~<time>~<signature>``. No task id contains a ``~``, so a forged token is never taken for
+a plain task id.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 
 __all__ = ["SALT", "SEPARATOR", "BadTokenError", "ExpiredTokenError", "SecretSigner", "Signer", "checked_id"]
 
-#: Keeps these tokens apart from all else that is signed with the same secret.
+#: Separates these tokens from everything else that is signed with the same secret.
 SALT = "jobtastic_signals.web.task_token"
 SEPARATOR = "~"
 TASK_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,255}")
@@ -22,30 +22,30 @@ TOKEN = re.compile(r"[A-Za-z0-9_.:@-]{1,255}~[A-Za-z0-9_~-]{1,100}")
 
 
 class BadTokenError(Exception):
-    """The signature is not ours."""
+    """A token without a valid signature."""
 
 
 class ExpiredTokenError(BadTokenError):
-    """The signature is ours, and too old."""
+    """A token with a valid signature that is too old."""
 
 
 class Signer(Protocol):
-    """What signs task ids for a framework."""
+    """Signs task ids for one framework."""
 
     def sign(self, task_id: str) -> str:
-        """*task_id*, the time and a signature, with ``SEPARATOR`` between them."""
+        """Return *task_id*, the time and a signature, joined by ``SEPARATOR``."""
 
     def unsign(self, token: str, max_age: float) -> str:
-        """The task id in *token*.
+        """Return the task id in *token*.
 
         :param max_age: in seconds.
         :raises ExpiredTokenError: for a token that is older.
-        :raises BadTokenError: for all else that ``sign`` did not return.
+        :raises BadTokenError: for anything else that ``sign`` did not return.
         """
 
 
 class SecretSigner:
-    """Signs with a secret, or with the last of several: the others still are valid."""
+    """Signs with a secret, or with the last of several. Tokens of the others stay valid."""
 
     def __init__(self, secret: str | bytes | Sequence[str] | Sequence[bytes]) -> None:
         import itsdangerous
@@ -69,7 +69,7 @@ class SecretSigner:
 
 
 def checked_id(task_id: str) -> str:
-    """*task_id*, if the endpoints would take it.
+    """Return *task_id* if the endpoints accept it.
 
     :raises ValueError: otherwise.
 
@@ -77,5 +77,7 @@ def checked_id(task_id: str) -> str:
     'c7b92a4c-5e1d-4c76-9d8b-0d6b8a3f2f10'
     """
     if not isinstance(task_id, str) or not TASK_ID.fullmatch(task_id):
-        raise ValueError(f"{task_id!r} is no task id: 1 to 255 of A-Z a-z 0-9 _ . : @ - are accepted")
+        raise ValueError(
+            f"{task_id!r} is not a task id; a task id has 1 to 255 characters of A-Z a-z 0-9 _ . : @ -"
+        )
     return task_id

@@ -5,6 +5,7 @@ import dataclasses
 import enum
 import sys
 import threading
+from typing import Any
 
 from jobtastic_signals.keys.canonical import MAX_DEPTH
 
@@ -37,7 +38,7 @@ def _local():
 
 
 def _local_enum():
-    return enum.Enum("Local", "RED", qualname="_local_enum.<locals>.Local").RED
+    return enum.Enum("Local", "RED", qualname="_local_enum.<locals>.Local").RED  # type: ignore[attr-defined]
 
 
 def _local_dataclass():
@@ -65,7 +66,7 @@ def _cycle(kind):
 
 
 def _deep(kind):
-    value = 1
+    value: Any = 1
     for _ in range(MAX_DEPTH + 1):
         value = {"x": value} if kind is dict else kind([value])
     return value

@@ -7,10 +7,11 @@ change for everybody: results that are kept would not be found again.
 import json
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from jobtastic_signals.keys.canonical import encode, register_type
+from tests.support.keys import keys_of
 
-from ..test_keys import keys_of
 from . import specs
 from .specs import build
 from .strategies import DECIMALS, FRACTIONS, NUMBERS, SURROGATES, TEXTS
@@ -116,7 +117,7 @@ def _textual(value):
 
 
 #: The function, its options, the call, and the bytes that its key is to be the digest of, by hand.
-CALLS = {
+CALLS: dict[str, Any] = {
     "an int": (one, {}, [INT], {}, b"n1:xi1;"),
     "a text": (one, {}, [TEXT], {}, b"n1:xs1:a"),
     "none": (one, {}, [["none"]], {}, b"n1:xN"),

@@ -16,14 +16,16 @@ def _load(name, path):
         package = ".".join(name.split(".")[:end])
         sys.modules.setdefault(package, types.ModuleType(package))
     spec = importlib.util.spec_from_file_location(name, path)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
     spec.loader.exec_module(module)
     return module
 
 
 def main():
-    sys.modules["pydantic"] = None  # It is slow to import, and another version may be here.
-    canonical = _load("jobtastic_signals.canonical", HERE.parents[1] / "jobtastic_signals" / "canonical.py")
+    sys.modules["pydantic"] = None  # type: ignore[assignment]  # It is slow to import, and another version may be here.
+    keys = HERE.parents[1] / "jobtastic_signals" / "keys"
+    _load("jobtastic_signals.keys.instances", keys / "instances.py")
+    canonical = _load("jobtastic_signals.keys.canonical", keys / "canonical.py")
     specs = _load("tests.properties.specs", HERE / "specs.py")
     for cls, content in specs.REGISTERED.items():
         canonical.register_type(cls, content)

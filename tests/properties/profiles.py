@@ -1,10 +1,16 @@
 """How many examples each property gets."""
 
+from typing import Any
+
 import hypothesis
 from hypothesis import HealthCheck, settings
 
 # Machines that run other things besides would fail a deadline, or the check of how fast examples come.
-_UNTIMED = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
+_UNTIMED: dict[str, Any] = {
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": [HealthCheck.too_slow],
+}
 
 PROFILES = {
     "default": settings(max_examples=200, **_UNTIMED),

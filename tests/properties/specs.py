@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 try:
     import pydantic
 except ImportError:
-    pydantic = None
+    pydantic = None  # type: ignore[assignment]
 
 
 class Colour(enum.Enum):
@@ -130,7 +130,7 @@ if pydantic is not None:
 
     MODELS = {"Model": Model, "Sample": Sample}
 else:
-    MODELS = {}
+    MODELS = {}  # type: ignore[unreachable]
 
 ENUMS = {"Colour": Colour, "Paint": Paint, "Level": Level}
 FLAGS = {"Rights": Rights, "Modes": Modes}
@@ -147,12 +147,12 @@ SEQUENCES, SETS = ("list", "tuple"), ("set", "frozenset")
 
 def build(spec):
     """The value that *spec* describes: a new one at each call."""
-    return _BUILDERS[spec[0]](*spec)
+    return _BUILDERS[spec[0]](*spec)  # type: ignore[operator]
 
 
 def meaning(spec):
     """What is the same for two descriptions exactly if their values are to have one encoding."""
-    return _MEANINGS[spec[0]](*spec)
+    return _MEANINGS[spec[0]](*spec)  # type: ignore[operator]
 
 
 def _float(_, text):
@@ -172,7 +172,7 @@ def _timezone(_, microseconds, name):
 
 def _model(name, x, y, extra, note):
     model = MODELS[name](x=build(x), y=build(y), **{key: build(item) for key, item in extra})
-    model._note = build(note)
+    model._note = build(note)  # type: ignore[attr-defined]
     return model
 
 
@@ -203,8 +203,8 @@ _BUILDERS = {
     "bytes": lambda _, digits: bytes.fromhex(digits),
     "Decimal": lambda _, text: decimal.Decimal(text),
     "date": lambda _, parts: datetime.date(*parts),
-    "datetime": lambda _, parts, tz, fold: datetime.datetime(*parts, tzinfo=_zone(tz), fold=fold),
-    "time": lambda _, parts, tz, fold: datetime.time(*parts, tzinfo=_zone(tz), fold=fold),
+    "datetime": lambda _, parts, tz, fold: datetime.datetime(*parts, tzinfo=_zone(tz), fold=fold),  # type: ignore[misc]
+    "time": lambda _, parts, tz, fold: datetime.time(*parts, tzinfo=_zone(tz), fold=fold),  # type: ignore[misc]
     "timedelta": lambda _, parts: datetime.timedelta(*parts),
     "timezone": _timezone,
     "ZoneInfo": lambda _, key: zoneinfo.ZoneInfo(key),

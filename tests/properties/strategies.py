@@ -6,6 +6,7 @@ something simpler.
 """
 
 import math
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -40,7 +41,7 @@ class Source:
         return [items.pop(self.below(len(items))) for _ in range(len(items))]
 
 
-@st.composite
+@st.composite  # type: ignore[arg-type]
 def drawn(draw, make, *, size=80, **options):
     """What *make* makes of a source of *size* choices, and of simple ones after these."""
     # Of a size that may vary, Hypothesis mostly draws a handful. What is not needed shrinks to zeros.
@@ -310,7 +311,7 @@ _BITS = (["int", "0"], ["int", "1"])
 def _otherwise_typed(source, spec):
     """What prints, reads or compares alike."""
     built, kind = build(spec), spec[0]
-    alike = [["str", str(built)[:500]] if "surrogates" not in str(spec) else NONE]
+    alike: list[Any] = [["str", str(built)[:500]] if "surrogates" not in str(spec) else NONE]
     if kind in ("int", "bool", *FLAGS, "Level"):
         number = int(getattr(built, "value", built))
         alike += [["int", hex(number)], ["str", f"{number:x}"], ["bool", bool(number)]]

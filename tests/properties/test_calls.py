@@ -4,8 +4,8 @@ from itertools import combinations, permutations
 
 from jobtastic_signals.keys.canonical import register_type
 from jobtastic_signals.keys.recipe import SIGNIFICANT_KWARGS
+from tests.support.keys import keys_of
 
-from ..test_keys import keys_of
 from . import specs
 from .foreign import FOREIGN
 from .profiles import given
@@ -176,7 +176,7 @@ def written_calls(source):
         named = [name for name in full if name not in "ab"[:by_position]]
         named = [name for name in named if full[name] != DEFAULTS.get(name) or source.below(2)]
         kept = {name: same(source, full[name]) for name in source.shuffled(named)}
-        calls.append(([same(source, full[name]) for name in "ab"[:by_position]], kept))
+        calls.append(([same(source, full[name]) for name in "ab"[:by_position]], kept))  # type: ignore[arg-type]
     # JSON can make one key of two, such as 1 and "1", and then keeps the last.
     ordered = any(
         key[0] != "str"

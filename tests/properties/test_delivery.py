@@ -5,8 +5,8 @@ from kombu import serialization
 
 from jobtastic_signals.keys.canonical import encode, register_type
 from jobtastic_signals.keys.roundtrip import delivery_by
+from tests.support.keys import SERIALIZERS, keys_of
 
-from ..test_keys import SERIALIZERS, keys_of
 from . import specs
 from .profiles import given
 from .specs import build
@@ -35,7 +35,7 @@ def greedy(self, a, *args, c=3, **kwargs): ...
 
 
 CANONICAL, TEXTUAL, WHOLE = (
-    {serializer: keys_of(function, serializer=serializer, **options) for serializer in SERIALIZERS}
+    {serializer: keys_of(function, serializer=serializer, **options) for serializer in SERIALIZERS}  # type: ignore[arg-type]
     for function, options in [(one, {}), (one, {"significant_kwargs": (("x", str),)}), (greedy, {})]
 )
 

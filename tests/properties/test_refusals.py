@@ -6,8 +6,8 @@ import pytest
 
 from jobtastic_signals import UnkeyableError
 from jobtastic_signals.keys.canonical import encode, register_type
+from tests.support.keys import SERIALIZERS, keys_of
 
-from ..test_keys import SERIALIZERS, keys_of
 from . import specs
 from .foreign import ENDLESS, FOREIGN, UNKNOWN, WITH_ADDRESS
 from .profiles import given

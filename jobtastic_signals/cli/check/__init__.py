@@ -1,1 +1,1 @@
-"""What ``celery -A proj jobtastic check`` does: find out whether sharing works here, and what to mend."""
+"""``celery -A proj jobtastic check``: finds out whether sharing works, and what to fix."""

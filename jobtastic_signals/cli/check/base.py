@@ -1,4 +1,4 @@
-"""What is found, and what shows it."""
+"""Findings, and the views that show them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["SUBJECTS", "Finding", "Verdict", "View", "conclusion", "mend", "note", "ok"]
+__all__ = ["SUBJECTS", "Finding", "Level", "View", "conclusion", "fix", "note", "ok"]
 
-#: What findings are about.
+#: The subjects of findings.
 SUBJECTS = ("plugin", "settings", "task", "backend", "store", "worker")
 
 
-class Verdict(enum.Enum):
-    """What a finding means for sharing."""
+class Level(enum.Enum):
+    """The weight of a finding."""
 
     OK = "ok"
     NOTE = "note"
-    MEND = "mend"
+    FIX = "fix"
 
 
 @dataclass(frozen=True)
@@ -25,49 +25,49 @@ class Finding:
     """One thing that was found.
 
     :ivar subject: one of :data:`SUBJECTS`.
-    :ivar remedy: what to do about it; no text where there is nothing to do.
+    :ivar remedy: what to do about it; empty if there is nothing to do.
     """
 
-    verdict: Verdict
+    level: Level
     subject: str
     text: str
     remedy: str = ""
 
 
 def ok(subject: str, text: str) -> Finding:
-    """It is as it should be."""
-    return Finding(Verdict.OK, subject, text)
+    """Return a finding that all is well."""
+    return Finding(Level.OK, subject, text)
 
 
 def note(subject: str, text: str, remedy: str = "") -> Finding:
-    """It is good to know, and may be meant."""
-    return Finding(Verdict.NOTE, subject, text, remedy)
+    """Return a finding that is good to know, and may be intended."""
+    return Finding(Level.NOTE, subject, text, remedy)
 
 
-def mend(subject: str, text: str, remedy: str = "") -> Finding:
-    """It keeps tasks from sharing, or lets others interfere."""
-    return Finding(Verdict.MEND, subject, text, remedy)
+def fix(subject: str, text: str, remedy: str = "") -> Finding:
+    """Return a finding that keeps tasks from sharing, or lets others interfere."""
+    return Finding(Level.FIX, subject, text, remedy)
 
 
 class View:
-    """Shows what is found, as it is found; any text may hold anything."""
+    """Shows each finding as soon as it is made. A text may contain any characters."""
 
     def show_tasks(self, tasks: Mapping[str, Mapping[str, str]]) -> None:
-        """Called once, with the options that each task sets, by its name."""
+        """Show the options that each task sets, by its name. Called once."""
 
     def show(self, finding: Finding) -> None:
-        """Called with each finding."""
+        """Show one finding."""
 
-    def conclude(self, to_mend: int) -> None:
-        """Called in the end with the number of findings that say what to mend."""
+    def conclude(self, to_fix: int) -> None:
+        """Show the conclusion from the number of findings to fix. Called last."""
 
 
-def conclusion(to_mend: int) -> str:
-    """What the findings come to.
+def conclusion(to_fix: int) -> str:
+    """Return the conclusion from the number of findings to fix.
 
     >>> conclusion(0), conclusion(1), conclusion(2)
-    ('Nothing to mend.', '1 thing to mend.', '2 things to mend.')
+    ('Nothing to fix.', '1 thing to fix.', '2 things to fix.')
     """
-    if not to_mend:
-        return "Nothing to mend."
-    return f"{to_mend} thing{'s' * (to_mend > 1)} to mend."
+    if not to_fix:
+        return "Nothing to fix."
+    return f"{to_fix} thing{'s' * (to_fix > 1)} to fix."

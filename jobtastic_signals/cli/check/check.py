@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from celery import Celery
 
 from ...errors import JobtasticError
-from .base import Finding, Verdict, View, mend
+from .base import Finding, Level, View, fix
 from .project import check_backend, check_plugin, check_settings, read_settings
 from .store import StoreHere
 from .tasks import check_tasks, options_of_tasks
@@ -17,35 +17,35 @@ __all__ = ["check_app", "load_tasks"]
 
 
 def load_tasks(app: Celery) -> list[Finding]:
-    """Import and bind the tasks of *app*, as a worker does; what options of theirs are wrong.
+    """Import and bind the tasks of *app*, like a worker does. Return what is wrong with their options.
 
-    :raises Exception: whatever else the project's modules raise.
+    :raises Exception: what the project's modules raise.
     """
     wrong = []
     for load in (app.loader.import_default_modules, app.finalize):
         try:
             load()
         except JobtasticError as error:
-            wrong.append(mend("task", str(error)))
+            wrong.append(fix("task", str(error)))
     return wrong
 
 
 def check_app(app: Celery, view: View, *, timeout: float, wrong: Sequence[Finding]) -> int:
-    """Show on *view* what there is to find of *app*, whose tasks are loaded.
+    """Check *app*, whose tasks are loaded, and show the findings on *view*.
 
-    :param timeout: seconds that workers have to answer.
-    :param wrong: what was found already.
-    :returns: how many things there are to mend.
+    :param timeout: seconds within which workers have to answer.
+    :param wrong: the findings of :func:`load_tasks`.
+    :returns: the number of things to fix.
     """
     tasks = options_of_tasks(app)
     if tasks:
         view.show_tasks(tasks)
-    to_mend = 0
+    to_fix = 0
     for finding in _findings(app, timeout, wrong, tasks):
         view.show(finding)
-        to_mend += finding.verdict is Verdict.MEND
-    view.conclude(to_mend)
-    return to_mend
+        to_fix += finding.level is Level.FIX
+    view.conclude(to_fix)
+    return to_fix
 
 
 def _findings(
@@ -59,7 +59,7 @@ def _findings(
     yield from wrong
     yield from check_tasks(app)
     yield check_backend(app)
-    # Before the store is looked at: a worker makes the folder that a check does not.
+    # Before the store is checked: a worker creates the folder, and a check does not.
     answers, silence = ask_workers(app, timeout)
     here = None if settings is None else StoreHere(settings)
     if here is not None:

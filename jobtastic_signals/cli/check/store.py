@@ -1,4 +1,4 @@
-"""The store as this process sees it, tried out with a claim and a result of its own."""
+"""The store as this process sees it, tried with a claim and a result of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...stores import Claim, Result, Store, open_store
 from ...stores.disk import DiskStore
 from ...support.redaction import without_passwords
 from ...support.threads import call_within
-from .base import Finding, mend, ok
+from .base import Finding, fix, ok
 from .folder import check_folder, why_unusable
 
 __all__ = ["StoreHere"]
@@ -23,18 +23,18 @@ __all__ = ["StoreHere"]
 #: Seconds within which a store has to answer.
 DEADLINE = 10.0
 
-#: How many rounds are measured at most, and for how many seconds.
+#: The most rounds that are measured, and the most seconds.
 ROUNDS, LONGEST = 25, 1.0
 
-#: Seconds after which nothing is left of a check that was killed.
+#: Seconds after which nothing of a killed check is left in the store.
 LEFTOVERS = 60.0
 
 
 class StoreHere:
     """The store that *settings* name.
 
-    :ivar url: without its passwords.
-    :ivar identity: ``None`` until :meth:`check` has learnt it.
+    :ivar url: its URL without passwords.
+    :ivar identity: its identity; ``None`` until :meth:`check` has read it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -43,13 +43,13 @@ class StoreHere:
         self.identity: str | None = None
 
     def check(self) -> Iterator[Finding]:
-        """Whether it works, and how fast. A folder that is not there is not made."""
+        """Check that it works, and how fast. A folder that does not exist is not created."""
         try:
             with closing(open_store(self._settings.store, **self._settings.store_options)) as store:
                 yield from self._try_out(store)
         except Exception as error:
             reason = str(error) if isinstance(error, JobtasticError) else f"{type(error).__name__}: {error}"
-            yield mend("store", f"{self.url} does not work, so nothing is shared: {reason}")
+            yield fix("store", f"{self.url} does not work, so nothing is shared: {reason}")
 
     def _try_out(self, store: Store) -> Iterator[Finding]:
         unusable = why_unusable(store.folder) if isinstance(store, DiskStore) else None
@@ -60,11 +60,11 @@ class StoreHere:
         yield ok("store", f"{self.url} ({self.identity})")
         if isinstance(store, DiskStore):
             yield from check_folder(store.folder)
-        yield ok("store", f"{seconds * 1000:.2f} ms to claim, settle, look up and forget (median)")
+        yield ok("store", f"{seconds * 1000:.2f} ms to claim, complete, look up and forget (median)")
 
 
 def _try_out(store: Store) -> tuple[str, float]:
-    """The identity of *store*, and the median of the seconds that a round takes."""
+    """Return the identity of *store*, and the median of the seconds that a round takes."""
     key, owner = f"check:{uuid.uuid4().hex}", uuid.uuid4().hex
     taken: list[float] = []
     end = time.monotonic() + LONGEST
@@ -74,19 +74,22 @@ def _try_out(store: Store) -> tuple[str, float]:
     finally:
         with suppress(Exception):
             store.forget(key)
-            store.release(key, owner)
+            store.release(key, owner, "")
     return store.identity, statistics.median(taken)
 
 
 def _go_round(store: Store, key: str, owner: str) -> float:
+    """Do what one call and its run do. Return the seconds that it took."""
+    payload, delivery = key.encode(), f"{owner}/1"
     start = time.perf_counter()
-    claim = store.admit(key, owner, LEFTOVERS)
-    settled = store.settle(key, owner, key.encode(), LEFTOVERS)
+    queued = store.lookup_or_claim(key, owner, LEFTOVERS)
+    running = store.claim(key, owner, delivery, LEFTOVERS)
+    stored = store.complete(key, owner, delivery, payload, ttl=LEFTOVERS)
     found = store.lookup(key)
     forgotten = store.forget(key)
     seconds = time.perf_counter() - start
-    claimed = isinstance(claim, Claim) and claim.owner == owner
-    read = isinstance(found, Result) and found.payload == key.encode()
-    if not (claimed and settled and read and forgotten and store.lookup(key) is None):
-        raise StoreError("what was put there is not what was found there")
+    claimed = isinstance(queued, Claim) and isinstance(running, Claim) and running.delivery == delivery
+    read = isinstance(found, Result) and found.payload == payload
+    if not (claimed and stored and read and forgotten and store.lookup(key) is None):
+        raise StoreError("it does not return what was stored in it")
     return seconds

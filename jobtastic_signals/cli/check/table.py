@@ -9,19 +9,19 @@ from rich.table import Table
 from rich.text import Text
 
 from ..watch.base import clean
-from .base import SUBJECTS, Finding, Verdict, View, conclusion
+from .base import SUBJECTS, Finding, Level, View, conclusion
 
 __all__ = ["TableView"]
 
 _MARKS = {
-    Verdict.OK: ("✓", "bold green"),
-    Verdict.NOTE: ("!", "bold yellow"),
-    Verdict.MEND: ("✗", "bold red"),
+    Level.OK: ("✓", "bold green"),
+    Level.NOTE: ("!", "bold yellow"),
+    Level.FIX: ("✗", "bold red"),
 }
 
 
 class TableView(View):
-    """What is found is put into :class:`rich.text.Text`, where nothing is markup."""
+    """Shows a table and columns. Each text is a :class:`rich.text.Text`, which is never parsed as markup."""
 
     def __init__(self, *, no_color: bool = False) -> None:
         self._console = Console(highlight=False, no_color=no_color or None)
@@ -41,14 +41,14 @@ class TableView(View):
         row.add_column(width=1)
         row.add_column(width=max(map(len, SUBJECTS)))
         row.add_column(overflow="fold")
-        row.add_row(Text(*_MARKS[finding.verdict]), Text(finding.subject, "dim"), _text(finding.text))
+        row.add_row(Text(*_MARKS[finding.level]), Text(finding.subject, "dim"), _text(finding.text))
         if finding.remedy:
             row.add_row("", "", _text(finding.remedy, "italic"))
         self._console.print(row)
 
-    def conclude(self, to_mend: int) -> None:
+    def conclude(self, to_fix: int) -> None:
         self._console.print()
-        self._console.print(Text(conclusion(to_mend), "bold red" if to_mend else "bold green"))
+        self._console.print(Text(conclusion(to_fix), "bold red" if to_fix else "bold green"))
 
 
 def _text(text: str, style: str = "") -> Text:

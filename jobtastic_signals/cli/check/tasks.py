@@ -1,4 +1,4 @@
-"""The tasks with options of ours, and those of them that do not share as their options say."""
+"""The tasks with our options, and those among them that cannot share."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 from celery import Celery
 
 from ...errors import OptionError
+from ...installation import installation_on
 from ...keys.recipe import CACHE_PREFIX, SIGNIFICANT_KWARGS
 from ...memory.middleware import MemoryWatch
-from ...overrides import methods_before_ours
-from ...registry import installation_on
+from ...overrides import shadowing_overrides
 from ...sharing.middleware import Sharing
-from .base import Finding, mend, note
+from .base import Finding, fix, note
 
 __all__ = ["check_tasks", "options_of_tasks"]
 
-#: What a task can set for the built-in middleware.
+#: The options of the built-in middleware.
 _BUILT_IN = (SIGNIFICANT_KWARGS, CACHE_PREFIX, *Sharing.options, *MemoryWatch.options)
 
-#: What may happen where something stands in front of our method, and does not go on to it.
-_LOST = {
-    "apply_async": "its calls may be published without a look at what is there",
-    "__call__": "workers may run what they could serve, and what should wait",
+#: What may happen if another method shadows ours and does not call it.
+_HARM = {
+    "apply_async": "its calls may be published although a result or a run could answer them",
+    "__call__": "workers may run calls that they could serve, and calls that should wait",
 }
 
 _short = Repr()
@@ -32,66 +32,66 @@ _short.maxstring = _short.maxother = 60
 
 
 def options_of_tasks(app: Celery) -> dict[str, dict[str, str]]:
-    """What each task sets of our options, as text, by its name."""
-    return {name: {option: _told(value) for option, value in given.items()} for name, given in _given(app)}
+    """Return the options of ours that each task sets, as text, by its name."""
+    return {name: {option: _as_text(value) for option, value in given.items()} for name, given in _given(app)}
 
 
 def check_tasks(app: Celery) -> Iterator[Finding]:
-    """What is wrong with the tasks that set options of ours."""
+    """Yield what is wrong with the tasks that set our options."""
     installation = installation_on(app)
     names = [name for name, _ in _given(app)]
     if installation is None:
         if names:
-            yield mend("task", f"without the plugin the options of {', '.join(names)} do nothing")
+            yield fix("task", f"without the plugin, the options of {', '.join(names)} have no effect")
         return
     for name in names:
         task = app.tasks[name]
-        bound_unseen, before_ours = not installation.has_seen(type(task)), methods_before_ours(task)
+        is_unread, shadowing = not installation.has_seen(type(task)), shadowing_overrides(task)
         try:
             installation.policy_of(type(task))
         except OptionError as error:
-            yield mend("task", str(error))
+            yield fix("task", str(error))
             continue
-        if bound_unseen and before_ours:
-            yield _unseen(name)
+        if is_unread and shadowing:
+            yield _unread(name)
         else:
-            yield from (_replaced(name, place, method) for place, method in before_ours.items())
+            yield from (_shadowed(name, place, method) for place, method in shadowing.items())
 
 
-def _unseen(name: str) -> Finding:
+def _unread(name: str) -> Finding:
     return note(
         "task",
-        f"{name} bound unseen, since its base class is a task: the first call of each process is published "
-        "without a look at what is there",
-        "Derive it from a class that is not registered",
+        f"{name}: its options are read only at the first call in each process, because its base class is a "
+        "registered task; that call is published without asking the store",
+        "Derive it from a class that is not registered as a task",
     )
 
 
-def _replaced(name: str, place: str, method: Any) -> Finding:
-    return mend(
+def _shadowed(name: str, place: str, method: Any) -> Finding:
+    return fix(
         "task",
-        f"{name}: {_named(method)} replaced {place} after the plugin came, so {_LOST[place]}",
-        "Replace it before that, or wrap it with functools.wraps",
+        f"{name}: {_named(method)} replaced {place} after the plugin was enabled, so {_HARM[place]}",
+        "Replace it before that, or use functools.wraps and call the original",
     )
 
 
 def _given(app: Celery) -> Iterator[tuple[str, Mapping[str, Any]]]:
     installation = installation_on(app)
-    known = _BUILT_IN if installation is None else tuple(installation.known_options())
+    known = _BUILT_IN if installation is None else tuple(installation.known_options)
     for name, task in sorted(app.tasks.items()):
         given = {each.name: getattr(task, each.name) for each in known if hasattr(task, each.name)}
         if given:
             yield name, given
 
 
-def _told(value: Any) -> str:
-    """*value* as it is written, with functions by their names.
+def _as_text(value: Any) -> str:
+    """Return *value* as one writes it, with functions by their names.
 
-    >>> _told(["customer", ("year", str)])
+    >>> _as_text(["customer", ("year", str)])
     "['customer', ('year', str)]"
     """
     if isinstance(value, (list, tuple)):
-        inner = ", ".join(map(_told, value))
+        inner = ", ".join(map(_as_text, value))
         return f"({inner})" if isinstance(value, tuple) else f"[{inner}]"
     return getattr(value, "__name__", None) or _short.repr(value)
 

@@ -1,1 +1,1 @@
-"""What ``celery -A proj jobtastic watch`` does: look at tasks again and again, and show what changed."""
+"""``celery -A proj jobtastic watch``: reads the status of tasks repeatedly, and shows what changed."""

@@ -1,4 +1,4 @@
-"""What is seen of a task, made fit for a terminal, and what shows it."""
+"""The status of a task, made safe for a terminal, and the views that show it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ...results.status import is_final
 
 __all__ = ["Sight", "View", "clean", "sight_of", "span"]
 
-#: What joins letters in some scripts, and the parts of some emoji. Other characters that draw nothing
-#: themselves can move the cursor, clear the screen, or turn the order of what follows.
+#: These join letters in some scripts, and the parts of some emoji. Other invisible characters can move the
+#: cursor, clear the screen, or reverse the order of what follows.
 _JOINERS = "\u200c\u200d"
 
-#: Larger numbers are no count of anything.
+#: A larger number is not taken for a count.
 _LARGEST = 1e15
 
 _short = Repr()
@@ -29,14 +29,14 @@ _short.maxdict = _short.maxlist = 6
 
 @dataclass(frozen=True)
 class Sight:
-    """What is seen of a task at one time; all text but the id is clean.
+    """The status of a task at one time. All text but the id is clean.
 
-    :ivar state: the true one, as ``REVOKED``.
-    :ivar percent: 0 to 100, ``None`` where the task has not told.
-    :ivar count: what is done of what there is, as ``5/12``, or no text.
-    :ivar left: the time left, as ``7 s left``, or no text.
-    :ivar message: what the task says, or what there is to say of its state.
-    :ivar outcome: the result, or the exception; no text before the end.
+    :ivar state: the real state, such as ``REVOKED``.
+    :ivar percent: 0 to 100; ``None`` if the task has not reported it.
+    :ivar count: how much is done, such as ``5/12``; may be empty.
+    :ivar left: the time left, such as ``7 s left``; may be empty.
+    :ivar message: the message of the task, or a remark on its state.
+    :ivar outcome: the result or the exception; empty before the end.
     """
 
     task_id: str
@@ -50,16 +50,17 @@ class Sight:
 
     @property
     def succeeded(self) -> bool:
+        """Whether the task succeeded."""
         return bool(self.state == states.SUCCESS)
 
     @property
     def name(self) -> str:
-        """The id as text that a terminal can show."""
+        """The id, safe for a terminal."""
         return clean(self.task_id)
 
 
 class View:
-    """Shows sights; a context manager, inside which its methods are called."""
+    """Shows sights. It is a context manager; call its methods inside it."""
 
     def __enter__(self) -> View:
         return self
@@ -70,17 +71,17 @@ class View:
         pass
 
     def show(self, sight: Sight) -> None:
-        """Called with what is seen at each look, and for each task at most once with a final sight."""
+        """Show what was just read. Called for each task at most once with a final sight."""
 
     def give_up(self, sight: Sight, seconds: float) -> None:
-        """Called in the end for each task that has not ended within *seconds*."""
+        """Show that a task has not ended within *seconds*. Called last."""
 
     def say(self, notice: str) -> None:
-        """Called with a sentence about the watching itself, as that the backend is down."""
+        """Show a sentence about the watching itself, such as that the backend is down."""
 
 
 def sight_of(status: Mapping[str, Any]) -> Sight:
-    r"""What is seen in *status*, from :func:`~jobtastic_signals.web.status.task_status`.
+    r"""Return the sight of *status*, from :func:`~jobtastic_signals.task_status`.
 
     >>> sight_of({"task": {"id": "x", "status": "SUCCESS", "result": [1, "\x1b[2J"]}}).outcome
     "[1, '\\x1b[2J']"
@@ -104,7 +105,7 @@ def sight_of(status: Mapping[str, Any]) -> Sight:
 
 
 def clean(text: str, longest: int = 300) -> str:
-    r"""*text* on one line, with all that could do more to a terminal than stand there made visible.
+    r"""Return *text* on one line, with all control characters made visible.
 
     >>> clean("a\tb\nc \x1b[31mred\u202e")
     'a b c \\x1b[31mred\\u202e'
@@ -114,7 +115,7 @@ def clean(text: str, longest: int = 300) -> str:
 
 
 def span(seconds: float) -> str:
-    """A time to wait, for people.
+    """Return a time to wait as people write it.
 
     >>> span(0.2), span(59.6), span(200), span(7500)
     ('1 s', '1 min', '3 min', '2 h 5 min')
@@ -135,7 +136,7 @@ def _visible(character: str) -> str:
 
 
 def _number(value: Any) -> float | None:
-    """*value* if it is a number that means something."""
+    """Return *value* if it is a plausible number, or ``None``."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _LARGEST:
         return None
     return value

@@ -1,4 +1,4 @@
-"""Live progress bars; each gives way to the outcome of its task."""
+"""Live progress bars. At its end, each is replaced by the outcome of its task."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from .base import Sight, View, clean, span
 
 __all__ = ["LiveView", "can_draw"]
 
-#: The characters of a long id by which one recognises it, and those of an id that is not long.
+#: The number of characters shown of a long id, and the length up to which an id is not long.
 SHORT_ID, NOT_LONG = 8, 16
 
-#: The columns that a terminal must have for each part of a line besides the id, the bar and the percent.
+#: The terminal width from which each part of a line is shown. The id, the bar and the percent always are.
 _ROOM_FOR_LEFT, _ROOM_FOR_MESSAGE, _ROOM_FOR_COUNT = 40, 56, 72
 
 
 def can_draw() -> bool:
-    """Whether the terminal can move its cursor."""
+    """Return whether the terminal can move its cursor."""
     return not Console().is_dumb_terminal
 
 
 class LiveView(View):
-    """A bar for each task that runs, below the outcomes of those that have ended.
+    """A bar for each running task, below the outcomes of those that have ended.
 
-    What tasks say is put into :class:`rich.text.Text`, where nothing is markup.
+    All texts of tasks are :class:`rich.text.Text`, which is never parsed as markup.
     """
 
     def __init__(self, task_ids: Sequence[str], *, no_color: bool = False) -> None:
         self._console = Console(highlight=False, no_color=no_color or None)
         self._progress = Progress(*_columns(self._console.width), console=self._console, transient=True)
         ids = list(dict.fromkeys(task_ids))
-        length = _telling_length(ids)
+        length = _distinctive_length(ids)
         self._bars = {
             task_id: self._progress.add_task(clean(task_id[:length]), total=None, sight=Sight(task_id, ""))
             for task_id in ids
@@ -77,15 +77,15 @@ class LiveView(View):
 
 
 class _Part(ProgressColumn):
-    """A column of what *tell* says of a task's sight."""
+    """A column with the text that *describe* returns for the sight of a task."""
 
-    def __init__(self, tell: Callable[[Sight], str], style: str, column: Column) -> None:
+    def __init__(self, describe: Callable[[Sight], str], style: str, column: Column) -> None:
         super().__init__(table_column=column)
-        self._tell = tell
+        self._describe = describe
         self._style = style
 
     def render(self, task: Task) -> Text:
-        return Text(self._tell(task.fields["sight"]), style=self._style)
+        return Text(self._describe(task.fields["sight"]), style=self._style)
 
 
 class _Name(ProgressColumn):
@@ -94,7 +94,7 @@ class _Name(ProgressColumn):
 
 
 def _columns(width: int) -> list[ProgressColumn]:
-    """What fits in *width*."""
+    """Return the columns that fit in *width*."""
     columns = [
         _Name(Column(no_wrap=True)),
         BarColumn(bar_width=min(40, max(8, width // 4)), finished_style="bar.complete"),
@@ -114,17 +114,19 @@ def _percent(sight: Sight) -> str:
 
 
 def _news(sight: Sight) -> str:
-    """The message, and the state where it is not that of a run that tells its progress."""
+    """Return the message, with the state in front unless the task reports its progress."""
     if sight.percent is not None or sight.state == states.PENDING:
         return sight.message
     return "  ".join(filter(None, (sight.state, sight.message)))
 
 
-def _telling_length(ids: Sequence[str]) -> int:
-    """How many characters tell *ids* from each other.
+def _distinctive_length(ids: Sequence[str]) -> int:
+    """Return how many characters are enough to distinguish *ids*.
 
-    >>> _telling_length(["7c9e6679-7425-40de"]), _telling_length(["annual-report-2025", "annual-report-2026"])
-    (8, 18)
+    >>> _distinctive_length(["7c9e6679-7425-40de"])
+    8
+    >>> _distinctive_length(["annual-report-2025", "annual-report-2026"])
+    18
     """
     longest = max(map(len, ids))
     if longest <= NOT_LONG:

@@ -1,4 +1,4 @@
-"""Looking at tasks until they have ended."""
+"""Watching tasks until they have ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .base import Sight, View, clean, sight_of
 
 __all__ = ["watch_tasks"]
 
-#: The state of a task before the result backend has answered for it.
+#: The state of a task until the result backend has answered.
 _UNSEEN = "UNSEEN"
 
 
@@ -21,16 +21,16 @@ def watch_tasks(
 ) -> int:
     """Show the tasks on *view* until all have ended, or *timeout* seconds are over.
 
-    A backend that cannot be asked is asked again, after one notice.
+    A backend that does not answer is asked again, after one notice.
 
-    :param interval: seconds between two looks.
+    :param interval: seconds between two readings.
     :returns: 0 if all succeeded, 1 if any failed, 2 if none failed but not all have ended.
     """
     start = time.monotonic()
     latest = {task_id: Sight(task_id, _UNSEEN) for task_id in task_ids}
-    eyes = _Eyes(app, view)
+    reader = _Reader(app, view)
     while waiting := [task_id for task_id, sight in latest.items() if not sight.final]:
-        for task_id, sight in eyes.look(waiting):
+        for task_id, sight in reader.read(waiting):
             latest[task_id] = sight
             view.show(sight)
         left = _until(start, timeout)
@@ -40,32 +40,32 @@ def watch_tasks(
     return _conclude(list(latest.values()), view, time.monotonic() - start)
 
 
-class _Eyes:
-    """Asks the result backend, and tells once when it stops answering, and when it answers again."""
+class _Reader:
+    """Reads the result backend. It reports once when that stops answering, and once when it answers again."""
 
     def __init__(self, app: Celery, view: View) -> None:
         self._app = app
         self._view = view
-        self._troubled = False
+        self._is_failing = False
 
-    def look(self, task_ids: Sequence[str]) -> list[tuple[str, Sight]]:
+    def read(self, task_ids: Sequence[str]) -> list[tuple[str, Sight]]:
         seen: list[tuple[str, Sight]] = []
-        trouble: Exception | None = None
+        failure: Exception | None = None
         for task_id in task_ids:
             try:
                 seen.append((task_id, sight_of(task_status(self._app, task_id))))
             except Exception as error:
-                trouble = error
-        self._tell(trouble)
+                failure = error
+        self._report(failure)
         return seen
 
-    def _tell(self, trouble: Exception | None) -> None:
-        if trouble is not None and not self._troubled:
-            reason = clean(f"{type(trouble).__name__}: {trouble}".rstrip("."))
-            self._view.say(f"The result backend does not answer ({reason}). Trying again and again.")
-        elif trouble is None and self._troubled:
+    def _report(self, failure: Exception | None) -> None:
+        if failure is not None and not self._is_failing:
+            reason = clean(f"{type(failure).__name__}: {failure}".rstrip("."))
+            self._view.say(f"The result backend does not answer ({reason}). It is asked again until it does.")
+        elif failure is None and self._is_failing:
             self._view.say("The result backend answers again.")
-        self._troubled = trouble is not None
+        self._is_failing = failure is not None
 
 
 def _until(start: float, timeout: float | None) -> float:

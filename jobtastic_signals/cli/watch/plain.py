@@ -1,4 +1,4 @@
-"""Lines for a pipe or a log file: one for each change worth one, and no control codes."""
+"""Lines for a pipe or a log file: one for each significant change, without control codes."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ class PlainView(View):
 
 
 def facts(sight: Sight) -> str:
-    """All but the id and the state."""
+    """Return everything but the id and the state, as text."""
     percent = "" if sight.percent is None else f"{int(sight.percent)} %"
     return "  ".join(filter(None, (percent, sight.count, sight.left, sight.message, sight.outcome)))

@@ -37,7 +37,7 @@ async function forget() {
   note(answer.forgotten ? "forgot the result: the next click starts a run" : "there is no result to forget");
 }
 
-/** Each answer has a new token for the same run, which goes on being shown. */
+/** Each answer has a new token. A run that is shown already stays. */
 function show({ id, status }) {
   if (id === shown && progress.getAttribute("state") !== "error") return;
   shown = id;
@@ -87,7 +87,7 @@ async function post(path) {
   return answer;
 }
 
-/** What the server says, or null. */
+/** Returns the answer of the server, or null. */
 async function ask(path, options) {
   try {
     const reply = await fetch(path, options);

@@ -1,9 +1,9 @@
-"""Claims and results in a Django cache, of whose operations only ``add`` is atomic.
+"""Claims and results in a Django cache, which has only one atomic operation: ``add``.
 
-Keys are hashed into buckets. A bucket is one value of the cache: JSON text of what is known of its keys.
-Beside it there is at times a *mutex*: whoever changes the bucket has added that, with a random text of its
-own. A cache can lose the mutex, as anything else, and a server may tell of the past (a replica does). So the
-mutex is read with the bucket, and again with what was written: who does not see its own was interrupted.
+Keys are hashed into buckets. A bucket is one value of the cache: JSON text with the entries of its keys.
+Whoever changes the bucket adds a *mutex* beside it, with a random text of its own. A cache can lose the
+mutex, like anything else, and a replica may answer with an older value. So the mutex is read with the bucket,
+and again with what was written. Whoever does not see its own text was interrupted.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.db import BaseDatabaseCache
 
 from ...errors import StoreError
-from ..base import Claim, Result
-from ..cas import Decision, Entry, EntryStore, Pieces
+from ..cas import CompareAndSwapStore, Decision, Entry, Pieces
+from ..records import warn_of_unreadable
 
 __all__ = ["BUCKETS", "Buckets"]
 
@@ -36,9 +36,6 @@ _MUTEX = "jobtastic-mutex-{:03x}"
 _PIECE = "jobtastic-piece-{}"
 _IDENTITY = "jobtastic-identity"
 
-#: Of each key: when it may go (Unix time of this very host; ``None`` is never), its entry, and its payload.
-_Records: TypeAlias = dict[str, list[Any]]
-
 #: Seconds between two tries, at most.
 _PAUSE = 0.01
 
@@ -46,7 +43,26 @@ _PAUSE = 0.01
 _MARGIN = 3
 
 
-class Buckets(EntryStore):
+class _Record(NamedTuple):
+    """What a bucket holds of a key.
+
+    :ivar ends: when it may go, a Unix time of this very host; ``None`` for never.
+    :ivar entry: the record of its entry. In the bucket each byte of it is a character.
+    """
+
+    ends: float | None
+    entry: bytes
+
+    @classmethod
+    def of(cls, ends: Any, text: Any) -> _Record:
+        """Return what stands in a bucket as a list."""
+        return cls(None if ends is None else float(ends), text.encode("latin-1"))
+
+
+_Records: TypeAlias = dict[str, _Record]
+
+
+class Buckets(CompareAndSwapStore):
     """The store as one operation uses it.
 
     :param give_up: when the operation has to be done, by ``time.monotonic()``.
@@ -55,6 +71,10 @@ class Buckets(EntryStore):
 
     schemes = ("django",)
     inline_size = 1000
+    looks_first = True
+
+    #: The buckets that :meth:`scan` reads.
+    numbers: Iterable[int] = range(BUCKETS)
 
     def __init__(
         self, url: str, cache: BaseCache, *, give_up: float, timeout: float, clock: Callable[[], float]
@@ -63,7 +83,6 @@ class Buckets(EntryStore):
         self._cache = cache
         self._give_up = give_up
         self._lease = math.ceil(timeout) + _MARGIN
-        self._looks_first = False
 
     @property
     def identity(self) -> str:
@@ -72,47 +91,33 @@ class Buckets(EntryStore):
             self._pause("what was added is not there")
         return str(text)
 
-    def admit(self, key: str, owner: str, lease: float, **how: Any) -> Result | Claim:
-        # Most find a result, or a claim that needs no mark: for these a look is enough.
-        self._looks_first = True
-        return super().admit(key, owner, lease, **how)
+    def read(self, key: str) -> Entry:
+        bucket = _BUCKET.format(_number(key))
+        return self._entry(key, self._records(bucket, self._cache.get(bucket)))
 
-    def entries(
-        self, prefix: str = "", *, numbers: Iterable[int] = range(BUCKETS)
-    ) -> Iterator[tuple[str, Result | Claim]]:
-        texts = self._cache.get_many([_BUCKET.format(number) for number in numbers])
-        for text in texts.values():
-            for key, record in _load(text).items():
-                shown = self._shown(_entry(record)) if key.startswith(prefix) else None
-                if shown is not None:
-                    yield key, shown
-
-    def _read(self, key: str) -> Entry:
-        return _entry(_load(self._cache.get(_BUCKET.format(_number(key)))).get(key))
-
-    def _exchange(self, key: str, decide: Decision[T]) -> tuple[T, Entry, Entry]:
-        if self._looks_first:
-            before = self._read(key)
-            answer, after = decide(before, self._clock())
-            if after == before:
-                return answer, before, after
+    def exchange(self, key: str, decide: Decision[T]) -> T:
         with self._bucket_of(key) as bucket:
-            before, now = _entry(bucket.records.get(key)), self._clock()
+            before, now = self._entry(key, bucket.records), self._clock()
             answer, after = decide(before, now)
             if after != before:
                 self._write(bucket, key, after, now)
-        return answer, before, after
+            return answer
+
+    def scan(self, prefix: str) -> Iterator[tuple[str, Entry]]:
+        for name, text in self._cache.get_many(map(_BUCKET.format, self.numbers)).items():
+            records = self._records(name, text)
+            yield from ((key, self._entry(key, records)) for key in records if key.startswith(prefix))
 
     @contextmanager
     def _bucket_of(self, key: str) -> Iterator[_Bucket]:
-        """The bucket of *key*, that nobody else changes meanwhile."""
+        """Keep everybody else from changing the bucket of *key*."""
         number, token = _number(key), uuid.uuid4().hex
         bucket, mutex = _BUCKET.format(number), _MUTEX.format(number)
         while not self._cache.add(mutex, token, timeout=self._lease):
             self._pause("its bucket was changed by others all the time")
         sure = False
         try:
-            yield _Bucket(bucket, mutex, token, _load(self._seen(bucket, mutex, token)))
+            yield _Bucket(bucket, mutex, token, self._records(bucket, self._seen(bucket, mutex, token)))
             sure = True
         finally:
             # Later it can have ended, and be somebody else's.
@@ -122,7 +127,7 @@ class Buckets(EntryStore):
                         self._cache.delete(mutex)
 
     def _seen(self, bucket: str, mutex: str, token: str) -> Any:
-        """What is in *bucket* according to who knows of *token*, and so of all that was written before."""
+        """Return *bucket* as a server has it that knows of *token*, and so of all that was written before."""
         while (found := self._cache.get_many([mutex, bucket])).get(mutex) != token:
             self._pause("a mutex was lost")
         return found.get(bucket)
@@ -132,13 +137,14 @@ class Buckets(EntryStore):
         records = {
             each: record
             for each, record in bucket.records.items()
-            if each != key and (record[0] is None or record[0] > real)
+            if each != key and (record.ends is None or record.ends > real)
         }
         if entry:
-            seconds = entry.seconds(now)
-            payload = "" if entry.result is None else entry.result.payload.decode("latin-1")
-            records[key] = [None if seconds is None else real + seconds, entry.dump(), payload]
-        text = json.dumps(records) if records else None
+            seconds = entry.seconds_left(now)
+            ends = None if seconds is None else real + seconds
+            records[key] = _Record(ends, self.dump(entry))
+        lists = {each: [ends, record.decode("latin-1")] for each, (ends, record) in records.items()}
+        text = json.dumps(lists) if lists else None
         self._in_time("it took too long to decide")
         while True:
             if text is None:
@@ -151,27 +157,45 @@ class Buckets(EntryStore):
             self._pause("what was written is not there")
 
     def _timeout_of(self, records: _Records, real: float) -> int | None:
-        ends = [end for end, _, _ in records.values() if end is not None]
+        ends = [record.ends for record in records.values() if record.ends is not None]
         # A database cache deletes what has ended when it reads it, though it was written again meanwhile.
         if len(ends) < len(records) or isinstance(self._cache, BaseDatabaseCache):
             return None
         return _whole(max(ends) - real)
 
-    def _read_pieces(self, pieces: Pieces) -> list[bytes] | None:
+    def read_pieces(self, pieces: Pieces) -> list[bytes] | None:
         names = [_PIECE.format(name) for name in pieces.names]
         found = self._cache.get_many(names)
         return [found[name].encode("latin-1") for name in names] if len(found) == len(names) else None
 
-    def _write_pieces(self, pieces: Pieces, contents: list[bytes], seconds: float | None) -> None:
+    def write_pieces(self, pieces: Pieces, contents: list[bytes], seconds: float | None) -> None:
         timeout = _whole(seconds)
         for name, content in zip(pieces.names, contents, strict=True):
             # Not set(), which would not tell if it failed.
             while not self._cache.add(_PIECE.format(name), content.decode("latin-1"), timeout=timeout):
                 self._pause("what was added is not there")
 
-    def _drop_pieces(self, pieces: Pieces) -> None:
+    def drop_pieces(self, pieces: Pieces) -> None:
         with suppress(Exception):
             self._cache.delete_many([_PIECE.format(name) for name in pieces.names])
+
+    def _records(self, bucket: str, text: Any) -> _Records:
+        """Return what is known of each key of a bucket. What cannot be read is left out, and logged."""
+        found: _Records = {}
+        try:
+            items = [] if text is None else json.loads(text).items()
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            warn_of_unreadable(self.url, bucket, text, error)
+            return found
+        for key, fields in items:
+            try:
+                found[key] = _Record.of(*fields)
+            except (ValueError, TypeError, AttributeError, OverflowError) as error:
+                warn_of_unreadable(self.url, key, fields, error)
+        return found
+
+    def _entry(self, key: str, records: _Records) -> Entry:
+        return self.load(key, records[key].entry) if key in records else Entry()
 
     def _in_time(self, otherwise: str) -> None:
         if time.monotonic() >= self._give_up:
@@ -194,24 +218,5 @@ def _number(key: str) -> int:
 
 
 def _whole(seconds: float | None) -> int | None:
-    """As a timeout, of which most caches take whole seconds, and some one less."""
+    """Return *seconds* as a timeout. Most caches take whole seconds, and some end one earlier."""
     return None if seconds is None else math.ceil(seconds) + 1
-
-
-def _load(text: Any) -> _Records:
-    if text is None:
-        return {}
-    try:
-        records = json.loads(text)
-        if isinstance(records, dict):
-            return records
-    except (ValueError, TypeError):
-        pass
-    raise StoreError(f"a bucket holds what this package did not write: {str(text)[:80]!r}")
-
-
-def _entry(record: list[Any] | None) -> Entry:
-    if record is None:
-        return Entry()
-    _, dumped, payload = record
-    return Entry.load(dumped, payload.encode("latin-1"))

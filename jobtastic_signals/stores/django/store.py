@@ -40,7 +40,7 @@ from django.db import close_old_connections
 from django.utils.module_loading import import_string
 
 from ...errors import SettingError, StoreError
-from ...support.redaction import told
+from ...support.redaction import redacted_repr
 from ...support.threads import call_within
 from ..base import Claim, Result, Store
 from .buckets import BUCKETS, Buckets
@@ -94,33 +94,20 @@ class DjangoStore(Store):
     def lookup(self, key: str) -> Result | Claim | None:
         return self._within_time(lambda buckets: buckets.lookup(key))
 
-    def ask(self, key: str, owner: str, lease: float) -> Result | Claim:
-        return self._within_time(lambda buckets: buckets.ask(key, owner, lease))
+    def lookup_or_claim(self, *arguments: Any, **options: Any) -> Result | Claim:
+        return self._within_time(lambda buckets: buckets.lookup_or_claim(*arguments, **options))
 
-    def admit(
-        self,
-        key: str,
-        owner: str,
-        lease: float,
-        *,
-        waited_for: str | None = None,
-        stale: str | None = None,
-        waits: bool = True,
-    ) -> Result | Claim:
-        return self._within_time(
-            lambda buckets: buckets.admit(key, owner, lease, waited_for=waited_for, stale=stale, waits=waits)
-        )
+    def claim(self, *arguments: Any, **options: Any) -> Result | Claim:
+        return self._within_time(lambda buckets: buckets.claim(*arguments, **options))
 
-    def extend(self, key: str, owner: str, lease: float) -> bool:
-        return self._within_time(lambda buckets: buckets.extend(key, owner, lease))
+    def renew(self, *arguments: Any, **options: Any) -> bool:
+        return self._within_time(lambda buckets: buckets.renew(*arguments, **options))
 
-    def settle(
-        self, key: str, owner: str, payload: bytes, ttl: float | None, *, handover: float = 0.0
-    ) -> bool:
-        return self._within_time(lambda buckets: buckets.settle(key, owner, payload, ttl, handover=handover))
+    def complete(self, *arguments: Any, **options: Any) -> bool:
+        return self._within_time(lambda buckets: buckets.complete(*arguments, **options))
 
-    def release(self, key: str, owner: str, *, unless_waited: bool = False) -> bool:
-        return self._within_time(lambda buckets: buckets.release(key, owner, unless_waited=unless_waited))
+    def release(self, *arguments: Any, **options: Any) -> bool:
+        return self._within_time(lambda buckets: buckets.release(*arguments, **options))
 
     def forget(self, key: str) -> bool:
         return self._within_time(lambda buckets: buckets.forget(key))
@@ -130,10 +117,14 @@ class DjangoStore(Store):
             yield from self._entries_in(range(start, start + _BATCH), prefix)
 
     def _entries_in(self, numbers: range, prefix: str) -> list[tuple[str, Result | Claim]]:
-        return self._within_time(lambda buckets: list(buckets.entries(prefix, numbers=numbers)))
+        def ask(buckets: Buckets) -> list[tuple[str, Result | Claim]]:
+            buckets.numbers = numbers
+            return list(buckets.entries(prefix))
+
+        return self._within_time(ask)
 
     def _within_time(self, ask: Callable[[Buckets], T]) -> T:
-        """What *ask* gives in a thread of ours.
+        """Return what *ask* gives in a thread of ours.
 
         In the caller's own, a write could be part of its transaction, async code may not use a database,
         and nothing but the settings of each cache says how long it waits for a server.
@@ -168,12 +159,12 @@ class DjangoStore(Store):
 def _alias_of(url: str) -> str:
     alias = unquote(url.partition("://")[2].rstrip("/"))
     if not alias or "/" in alias:
-        raise SettingError(f"jobtastic_store={told(url)} names no cache; write django://default")
+        raise SettingError(f"jobtastic_store={redacted_repr(url)} names no cache; write django://default")
     return alias
 
 
 def _backend_of(url: str, alias: str) -> type:
-    setting = f"jobtastic_store={told(url)}"
+    setting = f"jobtastic_store={redacted_repr(url)}"
     try:
         known = caches.settings
     except ImproperlyConfigured as error:

@@ -36,7 +36,7 @@ class Server:
 
     @contextmanager
     def client(self) -> Iterator[Client]:
-        """A client that nobody else uses meanwhile. Its connection is kept, unless anything goes wrong.
+        """Take a client that nobody else uses meanwhile. Its connection is kept, unless anything goes wrong.
 
         :raises StoreError: for what the server does, or does not do in time.
         """
@@ -120,7 +120,7 @@ class Server:
 
 
 def _is_over(connection: socket.socket) -> bool:
-    """Whether the server has closed an idle *connection*, or says there what nobody asked for."""
+    """Return whether the server has closed an idle *connection*, or has sent what nobody asked for."""
     timeout = connection.gettimeout()
     connection.settimeout(0)
     try:

@@ -1,12 +1,12 @@
 """``memcached://``: claims and results in Memcached, for all hosts that use the same servers.
 
-One item holds what is known of a key, and each decision is a loop: read it, decide, and write it if nobody
-else has done so meanwhile (``gets`` and ``cas``). A payload too large for that lies in items of its own.
-Items are bytes and JSON, never pickles.
+One item holds the entry of a key. Each decision is a loop: read the item, decide, and write it if nobody else
+has done so meanwhile (``gets`` and ``cas``). A payload too large for that lies in items of its own. Items are
+bytes and JSON, never pickles.
 
-Memcached keeps nothing for sure. Under memory pressure it drops what was not used for long, *claims too*,
-and a restart drops everything. Then a call runs that need not have run, and none waits for what never
-comes. Where that costs too much, take a store that keeps claims.
+Memcached keeps nothing for sure. Under memory pressure it drops what was not used for long, *claims too*, and
+a restart drops everything. Then a call runs that need not have run. No call waits for a result that never
+comes. If such a run costs too much, use a store that keeps claims.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from ...errors import SettingError, StoreError
-from ...support.redaction import told
-from ..base import Claim, Result
-from ..cas import Decision, Entry, EntryStore, Pieces
+from ...support.redaction import redacted_repr
+from ..cas import CompareAndSwapStore, Decision, Entry, Pieces
+from ..records import warn_of_unreadable
 from .servers import Address, Server
 
 __all__ = ["MemcachedStore"]
@@ -45,7 +45,7 @@ _EARLIER = 60.0
 _BATCH = 50
 
 
-class MemcachedStore(EntryStore):
+class MemcachedStore(CompareAndSwapStore):
     """One or more Memcached servers.
 
     Of several, each has a part of the keys, and all callers and workers have to name the same. A server
@@ -83,54 +83,80 @@ class MemcachedStore(EntryStore):
         named = sorted(f"{server.name} {text}" for server, text in zip(self._servers, texts, strict=True))
         return f"memcached:{hashlib.blake2b(str(named).encode(), digest_size=16).hexdigest()}"
 
-    def entries(self, prefix: str = "") -> Iterator[tuple[str, Result | Claim]]:
+    def close(self) -> None:
+        for server in self._servers:
+            server.close()
+
+    def read(self, key: str) -> Entry:
+        name = _name(key)
+        with self._server_of(name).client() as client:
+            return self._opened(name, client.get(name))[1]
+
+    def exchange(self, key: str, decide: Decision[T]) -> T:
+        name, give_up = _name(key), time.monotonic() + self._timeout
+        with self._server_of(name).client() as client:
+            while True:
+                value, version = client.gets(name)
+                before, now = self._opened(name, value)[1], self._clock()
+                answer, after = decide(before, now)
+                if after == before or self._swap(client, name, key, after, version, now):
+                    return answer
+                if time.monotonic() > give_up:
+                    raise StoreError(f"for {self._timeout} s others were faster to change {key!r}")
+
+    def scan(self, prefix: str) -> Iterator[tuple[str, Entry]]:
         for server in self._servers:
             names = server.names(_KEYS)
             for start in range(0, len(names), _BATCH):
                 with server.client() as client:
                     found = client.get_many(names[start : start + _BATCH])
-                for value in found.values():
-                    key, entry = _load(value)
-                    shown = self._shown(entry) if key.startswith(prefix) else None
-                    if shown is not None:
-                        yield key, shown
+                for name, value in found.items():
+                    key, entry = self._opened(name, value)
+                    if entry and key.startswith(prefix):
+                        yield key, entry
 
-    def close(self) -> None:
-        for server in self._servers:
-            server.close()
-
-    def _read(self, key: str) -> Entry:
-        name = _name(key)
-        with self._server_of(name).client() as client:
-            return _entry(key, client.get(name))
-
-    def _exchange(self, key: str, decide: Decision[T]) -> tuple[T, Entry, Entry]:
-        name, give_up = _name(key), time.monotonic() + self._timeout
-        with self._server_of(name).client() as client:
-            while True:
-                value, version = client.gets(name)
-                before, now = _entry(key, value), self._clock()
-                answer, after = decide(before, now)
-                if after == before or _write(client, name, key, after, version, now):
-                    return answer, before, after
-                if time.monotonic() > give_up:
-                    raise StoreError(f"for {self._timeout} s others were faster to change {key!r}")
-
-    def _read_pieces(self, pieces: Pieces) -> list[bytes] | None:
+    def read_pieces(self, pieces: Pieces) -> list[bytes] | None:
         names = [_PIECES + name for name in pieces.names]
         with self._server_of(pieces.name).client() as client:
             found = client.get_many(names)
         return [found[name] for name in names] if len(found) == len(names) else None
 
-    def _write_pieces(self, pieces: Pieces, contents: list[bytes], seconds: float | None) -> None:
+    def write_pieces(self, pieces: Pieces, contents: list[bytes], seconds: float | None) -> None:
         expire = _expire(None if seconds is None else seconds + _EARLIER)
         with self._server_of(pieces.name).client() as client:
             for name, content in zip(pieces.names, contents, strict=True):
                 client.set(_PIECES + name, content, expire=expire)
 
-    def _drop_pieces(self, pieces: Pieces) -> None:
+    def drop_pieces(self, pieces: Pieces) -> None:
         with suppress(StoreError), self._server_of(pieces.name).client() as client:
             client.delete_many([_PIECES + name for name in pieces.names])
+
+    def _swap(
+        self, client: Any, name: str, key: str, entry: Entry, version: bytes | None, now: float
+    ) -> bool:
+        """Store *entry* if the item is still the one of *version*, which is ``None`` if there was none."""
+        if not entry:
+            # A delete would hit whatever is there by now. A version that expires at once hits only its own.
+            return version is None or bool(client.cas(name, b"", version, expire=-1))
+        value = json.dumps(key).encode() + b"\n" + self.dump(entry)
+        expire = _expire(entry.seconds_left(now))
+        if version is None:
+            return bool(client.add(name, value, expire=expire))
+        return bool(client.cas(name, value, version, expire=expire))
+
+    def _opened(self, name: str, value: bytes | None) -> tuple[str, Entry]:
+        """Return the key and the entry that an item holds."""
+        if value is None:
+            return "", Entry()
+        head, _, record = value.partition(b"\n")
+        try:
+            key = json.loads(head)
+            if not isinstance(key, str) or _name(key) != name:
+                raise ValueError("it is not of this key")
+        except (ValueError, RecursionError) as error:
+            warn_of_unreadable(self.url, name, value, error)
+            return "", Entry()
+        return key, self.load(key, record)
 
     def _server_of(self, name: str) -> Server:
         if len(self._servers) == 1:
@@ -148,39 +174,8 @@ def _name(key: str) -> str:
     return _KEYS + hashlib.blake2b(key.encode(), digest_size=20).hexdigest()
 
 
-def _write(client: Any, name: str, key: str, entry: Entry, version: bytes | None, now: float) -> bool:
-    """Store *entry* if the item still is the one of *version*, which is ``None`` if there was none."""
-    if not entry:
-        # A delete would hit whatever is there by now, and a version that expires at once only its own.
-        return version is None or bool(client.cas(name, b"", version, expire=-1))
-    payload = b"" if entry.result is None else entry.result.payload
-    value = json.dumps([key, *entry.dump()]).encode() + b"\n" + payload
-    expire = _expire(entry.seconds(now))
-    if version is None:
-        return bool(client.add(name, value, expire=expire))
-    return bool(client.cas(name, value, version, expire=expire))
-
-
-def _load(value: bytes) -> tuple[str, Entry]:
-    head, _, payload = value.partition(b"\n")
-    try:
-        key, *dumped = json.loads(head)
-        return key, Entry.load(dumped, payload)
-    except (ValueError, TypeError, IndexError) as error:
-        raise StoreError(f"an item holds what this package did not write: {head[:80]!r}") from error
-
-
-def _entry(key: str, value: bytes | None) -> Entry:
-    if value is None:
-        return Entry()
-    stored, entry = _load(value)
-    if stored != key:
-        raise StoreError(f"the item of {key!r} holds {stored!r}")
-    return entry
-
-
 def _expire(seconds: float | None) -> int:
-    """*seconds* from now as Memcached is told; ``None`` is for ever."""
+    """Return *seconds* from now in the terms of Memcached; ``None`` is for ever."""
     if seconds is None:
         return 0
     # Memcached counts whole seconds, and may be about to count the next.
@@ -202,7 +197,7 @@ def _addresses(url: str) -> list[Address]:
         return list(dict.fromkeys(_address(text) for text in places.rstrip("/").split(",")))
     except ValueError as error:
         raise SettingError(
-            f"jobtastic_store={told(url)} names no servers ({error}); write memcached://host:11211, "
+            f"jobtastic_store={redacted_repr(url)} names no servers ({error}); write memcached://host:11211, "
             "memcached://one:11211,other:11211 or memcached:///path/to/socket"
         ) from error
 

@@ -1,219 +1,199 @@
-"""The decisions of the Redis store, as scripts that Redis runs: the rules of :mod:`.decisions`, in Lua.
+"""The operations of the Redis store, as scripts that Redis runs: :mod:`..rules`, in Lua.
 
-Each works on one key, a hash with the fields ``owner``, ``expires`` and ``waited`` of a claim, and
-``result_owner``, ``result_expires``, ``result_kept`` and ``payload`` of a result. Times are text, with all
-digits of the number, so that what is read later equals what was answered. An end of ``''`` is for ever.
-
-What a script writes first is what a full or read-only server refuses, so it is done or not, never half.
+Each script writes the call's own key first, and once. A full or read-only server refuses that, so a script is
+carried out or changes nothing. The comments say what the arguments are; the first is always the time.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from .commands import Script
+from .lua import ANSWER, AWAIT, CLAIM_FRESH, PARSE, RUN, SHOW, TIME, WRITE, WRITE_INDEX, rule
 
-from ..rules import LAPSED_CLAIMS
+__all__ = [
+    "CLAIM",
+    "COMPLETE",
+    "FORGET",
+    "IDENTIFY",
+    "INDEX",
+    "LOOKUP",
+    "LOOKUP_OR_CLAIM",
+    "RELEASE",
+    "RENEW",
+]
 
-__all__ = ["ADMIT", "EXTEND", "FORGET", "IDENTIFY", "LOOKUP", "RELEASE", "SETTLE", "Script", "pack"]
-
-
-def pack(*words: bytes) -> bytes:
-    """A command as it is sent to Redis."""
-    return b"*%d\r\n%b" % (len(words), _packed(words))
-
-
-def _packed(words: Iterable[bytes]) -> bytes:
-    return b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
-
-
-class Script:
-    """A script by the digest that Redis knows it by, and by its text where Redis does not."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text.encode()
-        digest = hashlib.sha1(self._text, usedforsecurity=False).hexdigest().encode()
-        self._begin = _packed((b"EVALSHA", digest, b"1"))
-
-    def by_digest(self, name: bytes, *words: bytes) -> bytes:
-        """The command that runs it on the key *name*, if Redis knows it."""
-        return b"*%d\r\n%b%b" % (len(words) + 4, self._begin, _packed((name, *words)))
-
-    def by_text(self, name: bytes, *words: bytes) -> bytes:
-        """As :meth:`by_digest`, from where on Redis knows it."""
-        return pack(b"EVAL", self._text, b"1", name, *words)
-
-
-# The first argument is the time, or '' for the server's own.
-_READ = """
-local key, now = KEYS[1], tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] + time[2] / 1000000
+LOOKUP = rule(
+    """
+  return is_live() and show_claim()
+""",
+    SHOW,
+    fresh="""
+if not stored then
+  return
 end
-local owner, expires, waited, result_owner, result_expires, result_kept = unpack(redis.call(
-  'HMGET', key, 'owner', 'expires', 'waited', 'result_owner', 'result_expires', 'result_kept'))
-"""
+""",
+    answer=ANSWER,
+)
 
-_TOOLS = f"""
-local function text(time)
-  return string.format('%.17g', time)
-end
-
-local function lasts(ending)
-  return ending and (ending == '' or now < tonumber(ending))
-end
-
-local function claim(previous)
-  return {{'claim', owner, expires, waited, previous or false}}
-end
-
-local function result()
-  return {{'result', result_owner, redis.call('HGET', key, 'payload'), result_expires, result_kept}}
-end
-
-local function drop_claim()
-  redis.call('HDEL', key, 'owner', 'expires', 'waited')
-  owner = false
-end
-
-local function drop_result()
-  redis.call('HDEL', key, 'result_owner', 'result_expires', 'result_kept', 'payload')
-  result_owner = false
-end
-
--- Let the key last for as long as something in it is of use. A lapsed claim is for a while: it is still
--- its owner's, and tells who was before.
-local function keep()
-  if result_owner and not lasts(result_kept) then
-    drop_result()
+# The time, the owner, its lease, the seconds until its message expires ('' for never), '1' if that goes out,
+# and the claim that counts as lapsed, if there is one. If nothing was stored, the answer is only the time.
+LOOKUP_OR_CLAIM = rule(
+    """
+  if is_live(ARGV[6], ARGV[7]) then
+    local outlasts = not claim.message_expires or ends and ends <= tonumber(claim.message_expires)
+    if claim.delivery or claim.owner == owner or outlasts then
+      return ARGV[5] == '1' and claim.owner ~= owner and await_claim() or show_claim()
+    end
   end
-  if result_owner and result_kept == '' then
-    redis.call('PERSIST', key)
+  local before = claim
+  claim = queued()
+  claim.awaited = before and (before.awaited or before.owner ~= owner) and true or nil
+  save()
+  return show_claim(before)
+""",
+    SHOW,
+    AWAIT,
+    fresh=CLAIM_FRESH
+    + """
+local owner, lease, expires = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local ends = expires and now + expires
+local function queued()
+  return {owner = owner, expires = text(now + lease), since = at, message_expires = text(ends)}
+end
+if not stored then
+  claim_fresh(queued(), lease)
+  return at
+end
+""",
+    answer=ANSWER,
+)
+
+# The time, the owner, its delivery, its lease, when the call was made ('' for now), for whom it waited, and
+# the claim that counts as lapsed, if there is one.
+CLAIM = rule(
+    """
+  local called = tonumber(ARGV[5])
+  if result and (called and called < tonumber(result.began) or ARGV[6] == '=' .. result.owner) then
+    return {at, stored}
+  end
+  local before = claim
+  if before and before.delivery == delivery then
+    before.expires = text(now + lease)
+    save()
+    return show_claim()
+  end
+  if is_live(ARGV[7], ARGV[8]) and before.delivery then
+    return await_claim()
+  end
+  run(ARGV[2], delivery, lease, at)
+  return show_claim(before)
+""",
+    SHOW,
+    AWAIT,
+    RUN,
+    fresh=CLAIM_FRESH
+    + """
+local delivery, lease = ARGV[3], tonumber(ARGV[4])
+if not stored then
+  local running = {owner = ARGV[2], delivery = delivery, expires = text(now + lease), since = at}
+  return {at, claim_fresh(running, lease)}
+end
+""",
+    answer=ANSWER,
+)
+
+# The time, the owner, its delivery, its lease, and for how long it ran.
+RENEW = rule(
+    """
+  local lease = tonumber(ARGV[4])
+  if claim and claim.delivery == ARGV[3] then
+    claim.expires = text(now + lease)
+    save()
+  elseif is_live() and claim.delivery or result and tonumber(result.began) > now - ARGV[5] then
+    return 0
   else
-    local claimed = owner and math.max(expires, now) + {LAPSED_CLAIMS} or 0
-    local last = math.max(claimed, result_owner and result_kept or 0)
-    local left = math.min(math.ceil((last - now) * 1000), 1e15)
-    redis.call('PEXPIRE', key, string.format('%.0f', math.max(0, left)))
+    run(ARGV[2], ARGV[3], lease, text(now - ARGV[5]))
   end
-end
-"""
-
-_BEGIN = _READ + _TOOLS
-
-LOOKUP = Script(
-    _BEGIN
-    + """
-if result_owner and lasts(result_expires) then
-  return result()
-end
-return owner and lasts(expires) and claim() or nil
-"""
+  return 1
+""",
+    RUN,
 )
 
-# The time, the owner, its lease, whom it waited for, who has ended (these two as '=' and the owner, or ''),
-# and '1' if it waits. Of most keys nothing is known: then the answer is the end of the new claim alone.
-ADMIT = Script(
-    _READ
-    + f"""
-local me, lease, waited_for, stale = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
-if not owner and not result_owner then
-  local ends = string.format('%.17g', now + lease)
-  redis.call('HSET', key, 'owner', me, 'expires', ends)
-  local left = math.min(math.ceil((math.max(lease, 0) + {LAPSED_CLAIMS}) * 1000), 1e15)
-  redis.call('PEXPIRE', key, string.format('%.0f', left))
-  return ends
-end
-"""
-    + _TOOLS
-    + """
-if result_owner and lasts(waited_for == '=' .. result_owner and result_kept or result_expires) then
-  return result()
-end
-local others = owner and owner ~= me
-if others and lasts(expires) and stale ~= '=' .. owner then
-  if not waited and ARGV[6] == '1' then
-    redis.call('HSET', key, 'waited', '1')
-    waited = '1'
+# The time, the owner, its delivery ('=' and the text, or ''), the payload, how long it answers new callers
+# ('' for ever), its state, how long it is kept for others, and how long it ran. For an index also what is
+# stored there, and for how long. Without a second key the answer is what INDEX has to store.
+COMPLETE = rule(
+    """
+  local owner, state, ttl = ARGV[2], ARGV[6], tonumber(ARGV[5])
+  local began, keeps = now - ARGV[8], claim ~= nil
+  if claim and claim.delivery and ARGV[3] == '=' .. claim.delivery then
+    began, keeps = claim.since, claim.awaited
+  elseif is_live() and claim.delivery then
+    return 0
+  elseif result and (not has_passed(result.expires) or tonumber(result.began) > began) then
+    return 0
   end
-  return claim()
-end
-local previous = others and owner
-owner, expires = me, text(now + lease)
-redis.call('HSET', key, 'owner', owner, 'expires', expires)
-if others and waited then
-  redis.call('HDEL', key, 'waited')
-  waited = false
-end
-keep()
-return claim(previous)
-"""
+  local expires = ttl and now + ttl
+  local kept = expires and keeps and math.max(expires, now + ARGV[7]) or expires
+  if claim and claim.owner == owner then
+    claim = nil
+  end
+  if has_passed(kept) then
+    save()
+    return 1
+  end
+  result = {owner = owner, state = state, began = text(began), ended = at, expires = text(expires)}
+  result.kept = kept == expires and result.expires or text(kept)
+  payload = ARGV[4]
+  save()
+  local index_ttl = tonumber(ARGV[10])
+  local ends = index_ttl and now + index_ttl
+  if not ARGV[9] or has_passed(ends) then
+    return 1
+  end
+  result.expires, result.kept = text(ends), text(ends)
+  if not KEYS[2] then
+    return cjson.encode(result)
+  end
+  index(KEYS[2], result, ARGV[9])
+  return 1
+""",
+    WRITE_INDEX,
 )
 
-# The time, the owner and its lease.
-EXTEND = Script(
-    _BEGIN
-    + """
-if owner ~= ARGV[2] or not lasts(expires) then
-  return 0
-end
-expires = text(now + tonumber(ARGV[3]))
-redis.call('HSET', key, 'expires', expires)
-keep()
-return 1
-"""
-)
+# The time, what COMPLETE answered, and the payload: for an index on another server.
+INDEX = Script(f"{TIME}{PARSE}{WRITE}{WRITE_INDEX}index(key, cjson.decode(ARGV[2]), ARGV[3])")
 
-# The time, the owner, the payload, how long it answers ('' is for ever), and how long those who waited.
-SETTLE = Script(
-    _BEGIN
-    + """
-local me, payload, ttl, handover = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local mine = owner == me
-if not mine and (owner and lasts(expires) or result_owner and lasts(result_expires)) then
-  return 0
-end
-local ends = ttl and text(now + ttl) or ''
-local kept = ends
-if ttl and mine and waited then
-  kept = text(now + math.max(ttl, handover))
-end
-if lasts(kept) then
-  result_owner, result_expires, result_kept = me, ends, kept
-  redis.call('HSET', key, 'result_owner', me, 'result_expires', ends, 'result_kept', kept, 'payload', payload)
-end
-if mine then
-  drop_claim()
-end
-keep()
-return 1
-"""
-)
-
-# The time, the owner, and '1' to leave a claim that somebody waits for.
-RELEASE = Script(
-    _BEGIN
-    + """
-if owner ~= ARGV[2] or (ARGV[3] == '1' and waited) then
-  return 0
-end
-drop_claim()
-keep()
-return 1
-"""
-)
+# The time, the owner, the delivery that it may have ('=' and its start, or ''), the seconds for which it is
+# requeued, and '1' to leave an awaited claim.
+RELEASE = rule("""
+  local start, requeue = ARGV[3], tonumber(ARGV[4])
+  if not claim or claim.owner ~= ARGV[2] or ARGV[5] == '1' and claim.awaited then
+    return 0
+  end
+  if claim.delivery and (start == '' or string.sub('=' .. claim.delivery, 1, #start) ~= start) then
+    return 0
+  end
+  if claim.awaited and requeue == 0 and not claim.delivery and has_passed(claim.expires) then
+    return 0
+  end
+  if requeue ~= 0 or claim.awaited then
+    claim = {owner = claim.owner, expires = text(now + requeue), since = at, awaited = claim.awaited}
+  else
+    claim = nil
+  end
+  save()
+  return 1
+""")
 
 # The time.
-FORGET = Script(
-    _BEGIN
-    + """
-local known = result_owner and lasts(result_expires)
-if result_owner then
-  drop_result()
-  keep()
-end
-return known and 1 or 0
-"""
-)
+FORGET = rule("""
+  local known = result and not has_passed(result.expires)
+  if result then
+    result = nil
+    save()
+  end
+  return known and 1 or 0
+""")
 
 # A text for the identity of a database that has none yet.
 IDENTIFY = Script(

@@ -1,8 +1,8 @@
 """Where the keys of a Redis store are: on one server, on the primary that sentinels know, or in a cluster.
 
-The connections are redis-py's; its clients are not used. They retry with a back-off of seconds, where we
-have a quarter of one in all, and a cluster that hangs takes them one timeout for each node. Their pools
-have locks, which a fork can leave locked for ever. And they make a command take half as long again.
+The connections are redis-py's. Its clients are not used. They retry for seconds, and we have a quarter of one
+in all. A cluster that hangs takes them one timeout for each node. Their pools have locks, which a fork can
+leave locked for ever. And a command takes half as long again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from redis.connection import AbstractConnection
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, ConnectionError, MovedError, ReadOnlyError, ResponseError
 
-from .scripts import pack
+from .commands import pack
 
 __all__ = ["Address", "Cluster", "Connector", "Guides", "OneServer", "SentinelPrimary", "Server", "Servers"]
 
@@ -35,7 +35,7 @@ _REDIRECTIONS = 5
 
 @dataclass(frozen=True)
 class Connector:
-    """Makes connections: the class of redis-py's, and its arguments."""
+    """A class of connections, and its arguments."""
 
     kind: Callable[..., AbstractConnection]
     options: dict[str, Any] = field(repr=False)  # With passwords.
@@ -56,9 +56,9 @@ class Line:
 
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
-        self._waiting = None
-        if hasattr(select, "poll"):  # Not so on Windows.
-            self._waiting = select.poll()
+        self._waiting = select.poll() if hasattr(select, "poll") else None  # Not so on Windows.
+        if self._waiting is not None:
+            # No public way leads to the socket, and can_read() takes five times as long.
             self._waiting.register(connection._sock, select.POLLIN)  # type: ignore[arg-type]
 
     def ask(self, command: bytes) -> Any:
@@ -66,7 +66,7 @@ class Line:
         return self._answer()
 
     def ask_all(self, *commands: bytes) -> list[Any]:
-        """The answers to commands that are sent together."""
+        """Return the answers to commands that are sent together."""
         self._connection.send_packed_command([b"".join(commands)], check_health=False)
         return [self._answer() for _ in commands]
 
@@ -146,12 +146,14 @@ class Server:
 class Servers(ABC):
     """All servers of a store, for one process."""
 
+    span_keys = True  #: Whether one command can change any two keys.
+
     def __init__(self) -> None:
         self.pid = os.getpid()
 
     @abstractmethod
     def ask(self, key: bytes, command: bytes) -> Any:
-        """The answer to a packed *command* about *key*.
+        """Return the answer to a packed *command* about *key*.
 
         :raises redis.RedisError: if there is none in time, or a refusal.
         """
@@ -188,7 +190,7 @@ class Guides:
         self._timeout = timeout
 
     def ask(self, command: bytes, read: Callable[[Address, Any], T]) -> T:
-        """What *read* makes of the answer of the first that has one; all together have the time of one."""
+        """Return what *read* makes of the first answer. All servers together have the time of one."""
         errors, addresses = [], self._addresses
         end = time.monotonic() + self._timeout
         for number, address in enumerate(addresses):
@@ -204,7 +206,7 @@ class Guides:
         raise ConnectionError("nobody knows where the keys are: " + "; ".join(errors))
 
     def know(self, addresses: Iterable[Address]) -> None:
-        """Ask these, too, from now on, in place of others that were known."""
+        """Ask these, too, from now on, instead of others that were known."""
         self._addresses = list(dict.fromkeys([self._addresses[0], *self._given, *addresses]))
 
     def _answer(self, address: Address, command: bytes, timeout: float) -> Any:
@@ -253,6 +255,7 @@ class Cluster(Servers):
 
     def __init__(self, connector: Connector, nodes: Guides) -> None:
         super().__init__()
+        self.span_keys = False
         self._connector = connector
         self._nodes = nodes
         self._slots: list[Address | None] = []
@@ -292,8 +295,7 @@ class Cluster(Servers):
     def _at(self, address: Address) -> Server:
         server = self._servers.get(address)
         if server is None:
-            made = Server(partial(self._connector.connect, address))
-            server = self._servers.setdefault(address, made)
+            server = self._servers.setdefault(address, Server(partial(self._connector.connect, address)))
         return server
 
     def _learn(self) -> list[Address | None]:

@@ -1,6 +1,6 @@
 """``redis://`` and its kin: a Redis or Valkey server for many hosts, also with sentinels or as a cluster.
 
-Each operation is one script, so it is atomic, and one round trip. A key is one hash, which lives for as
+Each operation is one script, so it is atomic, and one round trip. A key is one string, which lives for as
 long as something in it is of use. The time is the server's, so hosts need not agree on it. What a server
 with a ``maxmemory-policy`` evicts is lost: a claim, and a call runs twice; a result, and it runs again.
 """
@@ -17,9 +17,23 @@ from typing import Any
 from redis.exceptions import NoScriptError, ResponseError
 
 from ..base import Claim, Result, Store
-from .scripts import ADMIT, EXTEND, FORGET, IDENTIFY, LOOKUP, RELEASE, SETTLE, Script, pack
+from ..records import warn_of_unreadable
+from .commands import Script, pack
+from .lua import UNREADABLE
+from .scripts import (
+    CLAIM,
+    COMPLETE,
+    FORGET,
+    IDENTIFY,
+    INDEX,
+    LOOKUP,
+    LOOKUP_OR_CLAIM,
+    RELEASE,
+    RENEW,
+)
 from .servers import Server, Servers
 from .urls import SCHEMES, opener
+from .words import decoded, encoded, flag, found, granted, hold, number, optional
 
 __all__ = ["RedisStore"]
 
@@ -30,78 +44,117 @@ class RedisStore(Store):
     :param url: ``redis://[[user]:password@]host[:port][/database]``, ``rediss://`` for TLS, ``unix:///path``;
         ``sentinel://host:port;sentinel://host:port/database``, where user and password are the server's;
         ``redis+cluster://host:port``, ``rediss+cluster://``. ``valkey://`` is ``redis://``.
-    :param clock: the time, in place of the server's.
+    :param clock: the time, instead of the server's.
     :param options: ``timeout``, the seconds for connecting and for each answer, 0.25 by default;
-        ``master_name``, ``min_other_sentinels`` and ``sentinel_kwargs`` as Celery has them, or, one by
-        one, ``sentinel_password`` and kin; any argument of redis-py's connections, as ``ssl_ca_certs``.
+        ``master_name``, ``min_other_sentinels`` and ``sentinel_kwargs`` as Celery has them, or single options
+        such as ``sentinel_password``; any argument of redis-py's connections, such as ``ssl_ca_certs``.
     """
 
     schemes = SCHEMES
 
     def __init__(self, url: str, *, clock: Callable[[], float] | None = None, **options: Any) -> None:
         super().__init__(url, **({} if clock is None else {"clock": clock}))
-        self._told_the_time = clock is not None
+        self._has_own_clock = clock is not None
         self._open = opener(url, options)
         self._opened: Servers | None = None
 
     @property
     def identity(self) -> str:
         # Asked for each time: a database that was flushed is another.
-        identity: bytes = self._run(IDENTIFY, _IDENTITY, uuid.uuid4().hex.encode())
+        identity: bytes = self._run(IDENTIFY, (_IDENTITY,), uuid.uuid4().hex.encode())
         return f"redis:{identity.decode()}"
 
     def lookup(self, key: str) -> Result | Claim | None:
-        return _entry(self._decide(LOOKUP, key))
+        return found(self._decide(LOOKUP, key))
 
-    def ask(self, key: str, owner: str, lease: float) -> Result | Claim:
-        return _granted(owner, self._decide(ADMIT, key, _bytes(owner), _number(lease), b"", b"", b""))
-
-    def admit(
+    def lookup_or_claim(
         self,
         key: str,
         owner: str,
         lease: float,
         *,
-        waited_for: str | None = None,
-        stale: str | None = None,
-        waits: bool = True,
+        expires: float | None = None,
+        goes_out: bool = False,
+        lapsed: Claim | None = None,
     ) -> Result | Claim:
-        answer = self._decide(
-            ADMIT,
-            key,
-            _bytes(owner),
-            _number(lease),
-            _optional(waited_for),
-            _optional(stale),
-            b"1" if waits else b"",
-        )
-        return _granted(owner, answer)
+        words = number(lease), number(expires), flag(goes_out), *hold(lapsed)
+        answer = self._decide(LOOKUP_OR_CLAIM, key, encoded(owner), *words)
+        if not isinstance(answer, bytes):
+            return granted(answer)
+        now = float(answer)
+        ends = None if expires is None else now + expires
+        return Claim(owner, now + lease, since=now, message_expires=ends, at=now)
 
-    def extend(self, key: str, owner: str, lease: float) -> bool:
-        return bool(self._decide(EXTEND, key, _bytes(owner), _number(lease)))
+    def claim(
+        self,
+        key: str,
+        owner: str,
+        delivery: str,
+        lease: float,
+        *,
+        called: float | None = None,
+        waited_for: str | None = None,
+        lapsed: Claim | None = None,
+    ) -> Result | Claim:
+        words = number(lease), number(called), optional(waited_for), *hold(lapsed)
+        return granted(self._decide(CLAIM, key, encoded(owner), encoded(delivery), *words))
 
-    def settle(
-        self, key: str, owner: str, payload: bytes, ttl: float | None, *, handover: float = 0.0
+    def renew(self, key: str, owner: str, delivery: str, lease: float, *, ran_for: float = 0.0) -> bool:
+        words = encoded(owner), encoded(delivery), number(lease), number(ran_for)
+        return bool(self._decide(RENEW, key, *words))
+
+    def complete(
+        self,
+        key: str,
+        owner: str,
+        delivery: str | None,
+        payload: bytes,
+        *,
+        ttl: float | None,
+        state: str = "SUCCESS",
+        kept_for: float = 0.0,
+        ran_for: float = 0.0,
+        index: str | None = None,
+        index_ttl: float | None = None,
     ) -> bool:
-        lasting = b"" if ttl is None else _number(ttl)
-        return bool(self._decide(SETTLE, key, _bytes(owner), payload, lasting, _number(handover)))
+        times = number(kept_for), number(ran_for)
+        words = encoded(owner), optional(delivery), payload, number(ttl), encoded(state), *times
+        if index is None:
+            return bool(self._decide(COMPLETE, key, *words))
+        indexed = encoded(key), number(ttl if index_ttl is None else index_ttl)
+        if self._servers().span_keys:
+            return bool(self._decide(COMPLETE, key, *words, *indexed, other=index))
+        answer = self._decide(COMPLETE, key, *words, *indexed)
+        if isinstance(answer, bytes):
+            self._decide(INDEX, index, answer, encoded(key))
+        return bool(answer)
 
-    def release(self, key: str, owner: str, *, unless_waited: bool = False) -> bool:
-        return bool(self._decide(RELEASE, key, _bytes(owner), b"1" if unless_waited else b""))
+    def release(
+        self,
+        key: str,
+        owner: str,
+        delivery: str | None,
+        *,
+        requeue: float = 0.0,
+        unless_awaited: bool = False,
+    ) -> bool:
+        words = encoded(owner), optional(delivery), number(requeue), flag(unless_awaited)
+        return bool(self._decide(RELEASE, key, *words))
 
     def forget(self, key: str) -> bool:
         return bool(self._decide(FORGET, key))
 
     def entries(self, prefix: str = "") -> Iterator[tuple[str, Result | Claim]]:
-        pattern = _PREFIX + _GLOB.sub(rb"\\\g<0>", _bytes(prefix)) + b"*"
+        pattern = _PREFIX + _GLOB.sub(rb"\\\g<0>", encoded(prefix)) + b"*"
         for server in self._servers().primaries():
             names = _scanned(server, pattern)
             while batch := list(islice(names, _BATCH)):
-                answers = server.ask_all(*[LOOKUP.by_digest(name, self._time()) for name in batch])
-                for name, answer in zip(batch, answers, strict=True):
-                    key = _text(name[len(_PREFIX) :])
+                commands = [LOOKUP.by_digest((name,), self._time()) for name in batch]
+                for name, answer in zip(batch, server.ask_all(*commands), strict=True):
+                    key = decoded(name[len(_PREFIX) :])
                     # Its script may not be there yet, or the key have moved.
-                    entry = self.lookup(key) if isinstance(answer, ResponseError) else _entry(answer)
+                    missed = isinstance(answer, ResponseError)
+                    entry = self.lookup(key) if missed else found(self._readable(key, answer))
                     if entry is not None:
                         yield key, entry
 
@@ -115,15 +168,25 @@ class RedisStore(Store):
         # redis-py reads the query: it knows what is a number, and what is a password of digits.
         return cls(url, **options)
 
-    def _decide(self, script: Script, key: str, *words: bytes) -> Any:
-        return self._run(script, _PREFIX + _bytes(key), self._time(), *words)
+    def _decide(self, script: Script, key: str, *words: bytes, other: str | None = None) -> Any:
+        keys = (key,) if other is None else (key, other)
+        names = tuple([_PREFIX + encoded(each) for each in keys])
+        return self._readable(key, self._run(script, names, self._time(), *words))
 
-    def _run(self, script: Script, name: bytes, *words: bytes) -> Any:
+    def _run(self, script: Script, names: tuple[bytes, ...], *words: bytes) -> Any:
         servers = self._servers()
         try:
-            return servers.ask(name, script.by_digest(name, *words))
-        except NoScriptError:  # This server was never told, or was restarted.
-            return servers.ask(name, script.by_text(name, *words))
+            return servers.ask(names[0], script.by_digest(names, *words))
+        except NoScriptError:  # This server has not seen it, or was restarted.
+            return servers.ask(names[0], script.by_text(names, *words))
+
+    def _readable(self, key: str, answer: Any) -> Any:
+        """Return *answer*. Warn if the script could not read what was stored under *key*."""
+        if not isinstance(answer, list) or answer[0] != UNREADABLE:
+            return answer
+        _, value, *answers = answer
+        warn_of_unreadable(self.url, key, value, ValueError("not a record of this version"))
+        return answers[0] if answers else None
 
     def _servers(self) -> Servers:
         # An operation asks once, and goes on with that whatever other threads open or close meanwhile.
@@ -134,10 +197,10 @@ class RedisStore(Store):
         return servers
 
     def _time(self) -> bytes:
-        return _number(self._clock()) if self._told_the_time else b""
+        return number(self._clock()) if self._has_own_clock else b""
 
 
-#: What the names of our keys in Redis begin with; and the one that is none of the callers'.
+#: The start of the names of our keys in Redis; and the one name that is not a caller's key.
 _PREFIX, _IDENTITY = b"jobtastic:", b"jobtastic-identity"
 
 #: How many entries are read in one round trip, and how many names are looked through in one.
@@ -159,45 +222,3 @@ def _scanned(server: Server, pattern: bytes) -> Iterator[bytes]:
                 yield name
         if cursor == b"0":
             return
-
-
-def _granted(owner: str, answer: Any) -> Result | Claim:
-    """What *owner* is told where it asked for a claim."""
-    if isinstance(answer, bytes):
-        return Claim(owner, float(answer))
-    entry = _entry(answer)
-    assert entry is not None
-    return entry
-
-
-def _entry(answer: list[Any] | None) -> Result | Claim | None:
-    if answer is None:
-        return None
-    kind, owner, *rest = answer
-    if kind == b"result":
-        payload, expires, kept = rest
-        return Result(_text(owner), payload, _end(expires), _end(kept))
-    expires, waited, previous = rest
-    return Claim(
-        _text(owner), float(expires), waited is not None, None if previous is None else _text(previous)
-    )
-
-
-def _end(text: bytes) -> float | None:
-    return float(text) if text else None
-
-
-def _number(number: float) -> bytes:
-    return repr(float(number)).encode()
-
-
-def _optional(text: str | None) -> bytes:
-    return b"" if text is None else b"=" + _bytes(text)
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogatepass")

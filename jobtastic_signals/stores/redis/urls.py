@@ -13,7 +13,7 @@ from redis import RedisError
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url, to_bool
 
 from ...errors import SettingError
-from ...support.redaction import told
+from ...support.redaction import redacted_repr
 from .servers import Address, Cluster, Connector, Guides, OneServer, SentinelPrimary, Servers
 
 __all__ = ["SCHEMES", "opener"]
@@ -38,7 +38,7 @@ SCHEMES = tuple(_SPELT)
 
 
 def opener(url: str, options: Mapping[str, Any]) -> Callable[[], Servers]:
-    """What makes the servers of *url*, in each process anew.
+    """Return what makes the servers of *url*, in each process anew.
 
     :raises SettingError: if the URL is none.
     :raises TypeError: for a wrong option.
@@ -56,7 +56,9 @@ def opener(url: str, options: Mapping[str, Any]) -> Callable[[], Servers]:
         connector = _connector(given, timeout)
         return lambda: Cluster(connector, Guides(addresses, connector, timeout))
     if len(addresses) > 1:
-        raise SettingError(f"jobtastic_store={told(url)}: {scheme}:// is one server, not {len(addresses)}")
+        raise SettingError(
+            f"jobtastic_store={redacted_repr(url)}: {scheme}:// is one server, not {len(addresses)}"
+        )
     return partial(OneServer, _connector(given, timeout).connect)
 
 
@@ -77,14 +79,14 @@ def _sentinels(addresses: list[Address], given: dict[str, Any], timeout: float) 
 
 
 def _parsed(url: str, scheme: str) -> tuple[list[Address], dict[str, Any]]:
-    """The addresses in one URL, or several with ``;`` between them, and what else they say."""
+    """Return the addresses in one URL, or several with ``;`` between them, and what else they say."""
     addresses: list[Address] = []
     merged: dict[str, Any] = {}
     for each in reversed(re.split(rf";(?={re.escape(scheme)}://)", url, flags=re.IGNORECASE)):
         try:
             parsed = _parsed_one(each, scheme)
         except ValueError as error:
-            raise SettingError(f"jobtastic_store={told(url)}: {error}") from None
+            raise SettingError(f"jobtastic_store={redacted_repr(url)}: {error}") from None
         addresses.insert(0, (parsed.get("host", "localhost"), parsed.get("port", _SPELT[scheme][1])))
         merged.update(parsed)
     return addresses, merged

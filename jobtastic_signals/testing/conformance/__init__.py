@@ -5,6 +5,8 @@ from __future__ import annotations
 from .atomicity import Atomicity
 from .claims import Claims
 from .contents import Contents
+from .deliveries import Deliveries
+from .late_owners import LateOwners
 from .lifetimes import Lifetimes
 from .machine import Agreement
 from .results import Results
@@ -13,7 +15,7 @@ __all__ = ["StoreConformance"]
 
 
 # pytest begins with the last.
-class StoreConformance(Agreement, Atomicity, Lifetimes, Contents, Results, Claims):
+class StoreConformance(Agreement, Atomicity, Lifetimes, Contents, LateOwners, Results, Deliveries, Claims):
     """Holds a store to the contract.
 
     All that a subclass gives it is the fixture ``make_store``::

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ...stores import Store
-from .base import Fixtures, payload_of
+from .base import Fixtures, payload_of, put, run
 from .races import LEASE, TIMEOUT, contend
 
 __all__ = ["Atomicity", "forks", "needs_fork"]
@@ -25,7 +25,7 @@ forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:Depreca
 
 
 def in_child(ask: Callable[[], Any]) -> Any:
-    """What *ask* gives in a forked child."""
+    """Return what *ask* gives in a forked child."""
     context = multiprocessing.get_context("fork")
     answer, answers = context.Pipe(duplex=False)
     child = context.Process(target=lambda: answers.send(ask()), daemon=True)
@@ -42,7 +42,7 @@ class Atomicity(Fixtures):
 
     @pytest.fixture
     def restless(self) -> Iterator[None]:
-        """Python changes threads as often as it can, so that a step between two of a decision is met."""
+        """Let Python change threads as often as it can, so that it does so in the midst of a decision."""
         interval = sys.getswitchinterval()
         sys.setswitchinterval(1e-6)
         yield
@@ -57,11 +57,11 @@ class Atomicity(Fixtures):
     def test_forked_children_that_share_a_store_in_use_are_atomic(self, ticking: Store) -> None:
         if not self.shared_by_processes:
             pytest.skip("forked children go on with copies")
-        before = ticking.admit("claimed", "parent", LEASE)
-        ticking.settle("settled", "parent", b"42", None)
+        before = run(ticking, "parent", "claimed", LEASE)
+        put(ticking, "a result")
         contend(multiprocessing.get_context("fork"), lambda: ticking, self.rounds)
         assert ticking.lookup("claimed") == before
-        assert payload_of(ticking.lookup("settled")) == b"42"
+        assert payload_of(ticking.lookup("a result")) == b"42"
 
     @needs_fork
     @forks
@@ -69,15 +69,15 @@ class Atomicity(Fixtures):
         self, ticking: Store
     ) -> None:
         def use_and_close() -> str:
-            ticking.settle("settled", "child", b"42", None)
+            put(ticking, "a result", owner="child")
             identity = ticking.identity
             ticking.close()
             return identity
 
         identity = ticking.identity
-        before = ticking.admit("claimed", "parent", LEASE)
+        before = run(ticking, "parent", "claimed", LEASE)
         in_child(ticking.close)
         in_both = in_child(use_and_close) == identity
-        found = ticking.lookup("settled") is not None
+        found = ticking.lookup("a result") is not None
         assert (in_both, found) == (self.shared_by_processes, self.shared_by_processes)
         assert ticking.lookup("claimed") == before

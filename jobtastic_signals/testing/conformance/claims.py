@@ -1,12 +1,15 @@
-"""Claims: ``lookup``, ``admit``, ``extend`` and ``release`` where there is no result."""
+"""Claims where there is no result: ``lookup``, ``lookup_or_claim`` and ``renew``."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
 from ...stores import Claim, Store
+from ...stores.base import REMEMBERED_FOR
 from ..clock import Clock
-from .base import LATER, LEASE, Fixtures
+from .base import LATER, LEASE, Fixtures, Make, delivery_of, queue, queued, renew, run, running
 
 __all__ = ["Claims"]
 
@@ -19,170 +22,223 @@ class Claims(Fixtures):
     def test_lookup_finds_nothing_under_a_new_key(self, store: Store) -> None:
         assert store.lookup("key") is None
 
-    def test_lookup_finds_a_claim_until_it_expires_and_not_then(self, store: Store, clock: Clock) -> None:
-        store.admit("key", "owner", LEASE)
+    @pytest.mark.parametrize("make", [queue, run])
+    def test_lookup_finds_a_claim_until_its_lease_lapses_and_not_then(
+        self, store: Store, clock: Clock, make: Make
+    ) -> None:
+        claim = make(store, "owner")
         clock.advance(LEASE - 1)
-        assert store.lookup("key") == Claim("owner", clock() + 1)
+        assert store.lookup("key") == claim
         clock.advance(1)
         assert store.lookup("key") is None
 
     def test_lookup_changes_nothing(self, store: Store, clock: Clock) -> None:
-        store.admit("key", "owner", LEASE)
+        queue(store, "owner")
         store.lookup("key")
-        assert store.lookup("key") == Claim("owner", clock() + LEASE, waited=False)
+        assert store.lookup("key") == queued("owner", clock())
 
-    # admit
+    def test_each_answer_says_when_it_was_given(self, store: Store, clock: Clock) -> None:
+        for ask in (queue, queue, run, run):
+            for asked_by in ("owner", "other"):
+                clock.advance(0.1)
+                assert ask(store, asked_by).at == clock()
+        clock.advance(0.1)
+        found = store.lookup("key")
+        assert found is not None
+        assert found.at == clock()
+        assert [entry.at for _, entry in store.entries()] == [clock()]
 
-    def test_admit_gives_a_free_key_to_the_owner(self, store: Store, clock: Clock) -> None:
-        assert store.admit("key", "owner", LEASE) == Claim("owner", clock() + LEASE)
+    # lookup_or_claim
 
-    def test_admit_answers_with_somebody_elses_live_claim_marked_as_waited(
-        self, store: Store, clock: Clock
-    ) -> None:
-        store.admit("key", "owner", LEASE)
-        end = clock() + LEASE
-        clock.advance(LATER)
-        assert store.admit("key", "waiter", LEASE) == Claim("owner", end, waited=True)
-        assert store.lookup("key") == Claim("owner", end, waited=True)
-
-    def test_admit_leaves_a_claim_unmarked_for_one_that_does_not_wait(
-        self, store: Store, clock: Clock
-    ) -> None:
-        claim = store.admit("key", "owner", LEASE)
-        assert store.admit("key", "caller", LEASE, waits=False) == claim == store.lookup("key")
-        store.admit("key", "waiter", LEASE)
-        assert store.admit("key", "caller", LEASE, waits=False) == Claim(
-            "owner", clock() + LEASE, waited=True
+    def test_a_call_gets_a_queued_claim_on_a_free_key(self, store: Store, clock: Clock) -> None:
+        claim = Claim(
+            "owner", clock() + LEASE, since=clock(), delivery=None, awaited=False, message_expires=None
         )
+        assert queue(store, "owner") == claim == store.lookup("key")
+        assert claim.is_running is False
 
-    def test_ask_answers_as_lookup_and_claims_where_there_is_nothing(
+    def test_a_queued_claim_says_when_its_message_expires(self, store: Store, clock: Clock) -> None:
+        claim = queued("owner", clock(), message_expires=clock() + 100.25)
+        assert queue(store, "owner", expires=100.25) == claim == store.lookup("key")
+
+    @pytest.mark.parametrize("make", [queue, run])
+    def test_a_call_joins_a_live_claim_and_leaves_it_as_it_is(
+        self, store: Store, clock: Clock, make: Make
+    ) -> None:
+        claim = make(store, "owner")
+        clock.advance(LATER)
+        assert queue(store, "caller") == claim == store.lookup("key")
+
+    def test_a_call_gets_its_own_live_queued_claim_as_it_is(self, store: Store, clock: Clock) -> None:
+        claim = queue(store, "owner", expires=40)
+        clock.advance(LATER)
+        assert queue(store, "owner", expires=40) == claim == store.lookup("key")
+
+    @pytest.mark.parametrize(
+        ("of_message", "of_call", "joins"),
+        [
+            (None, None, True),
+            (None, 40, True),
+            (40, None, False),
+            (40, 41, False),
+            (40, 40, True),
+            (40, 39, True),
+            (1, 40, False),
+        ],
+    )
+    def test_a_call_joins_a_message_that_does_not_expire_before_it_would(
+        self, store: Store, clock: Clock, of_message: float | None, of_call: float | None, joins: bool
+    ) -> None:
+        queue(store, "owner", expires=None if of_message is None else of_message + LATER)
+        clock.advance(LATER)
+        assert queue(store, "caller", expires=of_call).owner == ("owner" if joins else "caller")
+
+    def test_a_call_joins_a_run_though_the_message_of_it_would_have_expired(
         self, store: Store, clock: Clock
     ) -> None:
-        claim = Claim("owner", clock() + LEASE)
-        assert store.ask("key", "owner", LEASE) == claim == store.lookup("key")
-        assert store.ask("key", "caller", LEASE) == claim == store.lookup("key")
-        store.settle("key", "owner", b"42", None)
-        assert store.ask("key", "caller", LEASE) == store.lookup("key")
-        store.forget("key")
-        assert store.lookup("key") is None
-
-    def test_ask_takes_over_a_lapsed_claim(self, store: Store, clock: Clock, lapsed: None) -> None:
-        assert store.ask("key", "next", LEASE) == Claim("next", clock() + LEASE, previous="late")
-
-    def test_admit_renews_the_owners_own_claim(self, store: Store, clock: Clock) -> None:
-        store.admit("key", "owner", LEASE)
+        queue(store, "owner", expires=1)
+        run(store, "owner")
         clock.advance(LATER)
-        assert store.admit("key", "owner", LEASE) == Claim("owner", clock() + LEASE)
-        assert store.lookup("key") == Claim("owner", clock() + LEASE)
+        assert queue(store, "caller") == running("owner", clock() - LATER)
+
+    def test_a_call_replaces_a_message_that_expires_too_early(self, store: Store, clock: Clock) -> None:
+        queue(store, "first", expires=40)
+        clock.advance(1)
+        claim = queued("second", clock(), awaited=True, message_expires=clock() + 40)
+        assert queue(store, "second", expires=40) == replace(claim, previous="first")
+        assert store.lookup("key") == claim
+        assert store.release("key", "first", None) is False
+
+    @pytest.mark.parametrize("make", [queue, run])
+    def test_a_call_replaces_a_lapsed_claim_and_is_awaited(
+        self, store: Store, clock: Clock, make: Make
+    ) -> None:
+        make(store, "late")
+        clock.advance(LEASE)
+        claim = queued("next", clock(), awaited=True)
+        assert queue(store, "next") == replace(claim, previous="late")
+        assert store.lookup("key") == claim
+
+    @pytest.mark.usefixtures("lapsed")
+    def test_only_the_answer_that_grants_a_claim_says_whose_it_displaced(
+        self, store: Store, clock: Clock
+    ) -> None:
+        claim = queue(store, "next")
+        assert claim == queued("next", clock(), awaited=True, previous="late")
+        for answer in (store.lookup("key"), queue(store, "next"), queue(store, "caller")):
+            assert answer == replace(claim, previous=None)
+        assert run(store, "next") == running("next", clock(), awaited=True)
+
+    @pytest.mark.parametrize("awaited", [True, False])
+    def test_a_call_renews_its_own_lapsed_claim_which_stays_awaited(
+        self, store: Store, clock: Clock, awaited: bool
+    ) -> None:
+        queue(store, "owner")
+        queue(store, "other", goes_out=awaited)
+        clock.advance(LEASE)
+        assert queue(store, "owner") == queued("owner", clock(), awaited=awaited)
+
+    @pytest.mark.parametrize("make", [queue, run])
+    def test_a_call_whose_message_goes_out_marks_the_claim_of_another(
+        self, store: Store, clock: Clock, make: Make
+    ) -> None:
+        claim = replace(make(store, "owner"), awaited=True)
+        assert queue(store, "caller", goes_out=True) == claim == store.lookup("key")
+        assert queue(store, "caller", goes_out=True) == claim == store.lookup("key")
+        assert queue(store, "joining") == claim == store.lookup("key")
+
+    @pytest.mark.parametrize("make", [queue, run])
+    def test_a_call_whose_message_goes_out_does_not_mark_its_own_claim(
+        self, store: Store, clock: Clock, make: Make
+    ) -> None:
+        claim = make(store, "owner", "claimed")
+        assert queue(store, "owner", "claimed", goes_out=True) == claim == store.lookup("claimed")
+        assert queue(store, "owner", "free", goes_out=True) == queued("owner", clock())
+
+    @pytest.mark.parametrize("make", [queue, run])
+    def test_a_claim_whose_owner_ended_counts_as_lapsed(self, store: Store, clock: Clock, make: Make) -> None:
+        ended = make(store, "ended")
+        assert queue(store, "next", lapsed=ended) == queued("next", clock(), awaited=True, previous="ended")
+        run(store, "next")
+        assert queue(store, "caller", lapsed=ended) == running("next", clock(), awaited=True)
+
+    def test_a_later_hold_of_an_owner_that_ended_before_does_not_count_as_lapsed(
+        self, store: Store, clock: Clock
+    ) -> None:
+        waiting = queue(store, "owner")
+        first = run(store, "owner")
+        assert queue(store, "caller", lapsed=waiting) == first
+        store.release("key", "owner", "")
+        second = store.claim("key", "owner", delivery_of("owner", 2), LEASE)
+        assert queue(store, "caller", lapsed=first) == second
+
+    def test_a_hold_that_was_renewed_since_counts_as_lapsed_all_the_same(
+        self, store: Store, clock: Clock
+    ) -> None:
+        ended = run(store, "ended")
+        clock.advance(LATER)
+        renew(store, "ended")
+        run(store, "waiter")
+        assert queue(store, "next", lapsed=ended).previous == "ended"
+
+    @pytest.mark.usefixtures("lapsed")
+    def test_a_lapsed_claim_is_remembered_for_an_hour_and_not_longer(
+        self, store: Store, clock: Clock
+    ) -> None:
+        run(store, "late", "other key")
+        clock.advance(REMEMBERED_FOR - 1)
+        assert queue(store, "next") == queued("next", clock(), awaited=True, previous="late")
+        clock.advance(1 + LEASE)
+        assert queue(store, "next", "other key") == queued("next", clock())
+
+    # renew
 
     @pytest.mark.usefixtures("waited")
     @pytest.mark.parametrize("lapse", [LATER, LEASE], ids=["live", "lapsed"])
-    def test_a_renewed_claim_stays_marked(self, store: Store, clock: Clock, lapse: float) -> None:
-        clock.advance(lapse)
-        assert store.admit("key", "owner", LEASE) == Claim("owner", clock() + LEASE, waited=True)
-        assert store.lookup("key") == Claim("owner", clock() + LEASE, waited=True)
-
-    @pytest.mark.usefixtures("waited")
-    def test_a_claim_that_calls_itself_stale_is_renewed(self, store: Store, clock: Clock) -> None:
-        assert store.admit("key", "owner", LEASE, stale="owner") == Claim("owner", clock() + LEASE, True)
-
-    @pytest.mark.usefixtures("lapsed")
-    def test_admit_replaces_a_lapsed_claim_and_says_whose_it_was(self, store: Store, clock: Clock) -> None:
-        assert store.admit("key", "next", LEASE) == Claim("next", clock() + LEASE, previous="late")
-
-    @pytest.mark.usefixtures("lapsed")
-    def test_only_the_answer_to_admit_says_whose_the_claim_was(self, store: Store, clock: Clock) -> None:
-        store.admit("key", "next", LEASE)
-        assert store.lookup("key") == Claim("next", clock() + LEASE)
-        assert store.admit("key", "next", LEASE) == Claim("next", clock() + LEASE)
-        assert store.admit("key", "waiter", LEASE) == Claim("next", clock() + LEASE, waited=True)
-
-    @pytest.mark.usefixtures("waited")
-    @pytest.mark.parametrize("lapse", [0, LEASE], ids=["stale", "lapsed"])
-    def test_a_claim_does_not_inherit_the_mark_of_the_one_it_replaces(
+    def test_renew_counts_from_now_and_keeps_the_mark_and_the_beginning(
         self, store: Store, clock: Clock, lapse: float
     ) -> None:
+        began = clock()
         clock.advance(lapse)
-        claim = store.admit("key", "next", LEASE, stale="owner")
-        assert claim == Claim("next", clock() + LEASE, waited=False, previous="owner")
+        assert renew(store, "owner", lease=1000, ran_for=7) is True
+        assert store.lookup("key") == running("owner", began, lapse + 1000, awaited=True)
 
-    def test_admit_replaces_the_live_claim_of_an_owner_that_ended(self, store: Store, clock: Clock) -> None:
-        store.admit("key", "ended", LEASE)
-        claim = store.admit("key", "next", LEASE, stale="ended")
-        assert claim == Claim("next", clock() + LEASE, previous="ended")
+    def test_renew_can_shorten_a_lease(self, store: Store, clock: Clock) -> None:
+        run(store, "owner")
+        assert renew(store, "owner", lease=LATER) is True
+        assert store.lookup("key") == running("owner", clock(), LATER)
 
-    def test_an_owner_that_ended_does_not_make_the_claim_of_another_stale(
-        self, store: Store, clock: Clock
-    ) -> None:
-        store.admit("key", "owner", LEASE)
-        claim = store.admit("key", "caller", LEASE, stale="ended")
-        assert claim == Claim("owner", clock() + LEASE, waited=True)
+    def test_renew_makes_a_claim_that_was_lost_or_never_made(self, store: Store, clock: Clock) -> None:
+        assert renew(store, "owner", ran_for=40.5) is True
+        claim = Claim("owner", clock() + LEASE, clock() - 40.5, delivery_of("owner"))
+        assert store.lookup("key") == claim
 
-    # extend
-
-    @pytest.mark.usefixtures("waited")
-    def test_extend_counts_from_now_and_keeps_the_mark(self, store: Store, clock: Clock) -> None:
-        clock.advance(LATER)
-        assert store.extend("key", "owner", 1000) is True
-        assert store.lookup("key") == Claim("owner", clock() + 1000, waited=True)
-
-    def test_extend_can_shorten_a_lease(self, store: Store, clock: Clock) -> None:
-        store.admit("key", "owner", LEASE)
-        assert store.extend("key", "owner", LATER) is True
-        assert store.lookup("key") == Claim("owner", clock() + LATER)
-
-    def test_extend_refuses_without_a_claim(self, store: Store) -> None:
-        assert store.extend("key", "owner", LEASE) is False
-        assert store.lookup("key") is None
+    @pytest.mark.parametrize("owner", ["owner", "other"])
+    def test_renew_takes_the_key_from_a_queued_claim(self, store: Store, clock: Clock, owner: str) -> None:
+        queue(store, owner)
+        assert renew(store, "owner", ran_for=40) is True
+        claim = running("owner", clock() - 40, LEASE + 40, awaited=owner == "other")
+        assert store.lookup("key") == claim
 
     @pytest.mark.usefixtures("lapsed")
-    def test_extend_refuses_a_lapsed_claim(self, store: Store) -> None:
-        assert store.extend("key", "late", LEASE) is False
-        assert store.lookup("key") is None
-
-    def test_extend_refuses_somebody_elses_claim(self, store: Store, clock: Clock) -> None:
-        store.admit("key", "owner", LEASE)
-        assert store.extend("key", "other", 1000) is False
-        assert store.lookup("key") == Claim("owner", clock() + LEASE)
-
-    # release
-
-    def test_release_gives_up_the_claim_and_a_second_one_does_nothing(
-        self, store: Store, clock: Clock
+    @pytest.mark.parametrize(("owner", "number"), [("other", 1), ("late", 2)])
+    def test_renew_takes_the_key_from_a_lapsed_run(
+        self, store: Store, clock: Clock, owner: str, number: int
     ) -> None:
-        store.admit("key", "owner", LEASE)
-        assert store.release("key", "owner") is True
-        assert store.lookup("key") is None
-        assert store.release("key", "owner") is False
-        assert store.admit("key", "next", LEASE) == Claim("next", clock() + LEASE, previous=None)
+        assert store.renew("key", owner, delivery_of(owner, number), LEASE) is True
+        claim = running(owner, clock(), delivery=delivery_of(owner, number), awaited=True)
+        assert store.lookup("key") == claim
 
-    def test_a_second_release_does_not_hit_the_claim_that_came_after(
-        self, store: Store, clock: Clock
+    @pytest.mark.parametrize(("owner", "number"), [("other", 1), ("owner", 2)])
+    def test_renew_refuses_while_another_delivery_runs_and_changes_nothing(
+        self, store: Store, clock: Clock, owner: str, number: int
     ) -> None:
-        store.admit("key", "owner", LEASE)
-        store.release("key", "owner")
-        store.admit("key", "next", LEASE)
-        assert store.release("key", "owner") is False
-        assert store.lookup("key") == Claim("next", clock() + LEASE)
+        claim = run(store, "owner")
+        assert store.renew("key", owner, delivery_of(owner, number), 1000) is False
+        assert store.lookup("key") == claim
 
     @pytest.mark.usefixtures("lapsed")
-    def test_release_gives_up_a_lapsed_claim(self, store: Store, clock: Clock) -> None:
-        assert store.release("key", "late") is True
-        assert store.admit("key", "next", LEASE) == Claim("next", clock() + LEASE, previous=None)
-
-    @pytest.mark.usefixtures("lapsed")
-    def test_release_leaves_a_lapsed_claim_to_its_owner(self, store: Store, clock: Clock) -> None:
-        assert store.release("key", "other") is False
-        assert store.admit("key", "next", LEASE) == Claim("next", clock() + LEASE, previous="late")
-
-    def test_release_refuses_without_a_claim(self, store: Store) -> None:
-        assert store.release("key", "owner") is False
-
-    @pytest.mark.usefixtures("waited")
-    def test_release_unless_waited_refuses_only_if_somebody_waits(self, store: Store, clock: Clock) -> None:
-        assert store.release("key", "owner", unless_waited=True) is False
-        assert store.lookup("key") == Claim("owner", clock() + LEASE, waited=True)
-        assert store.release("key", "owner") is True
-        store.admit("key", "next", LEASE)
-        assert store.release("key", "next", unless_waited=True) is True
-        assert store.lookup("key") is None
+    def test_renew_does_not_give_back_what_the_next_has(self, store: Store, clock: Clock) -> None:
+        claim = run(store, "next")
+        assert renew(store, "late") is False
+        assert store.lookup("key") == replace(claim, previous=None)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ...stores import Claim, Result, Store
+from ...stores import Store
 from ..clock import Clock
-from .base import LEASE, Fixtures, payload_of
+from .base import LEASE, Fixtures, complete, payload_of, put, queue, queued, renew, result_of, run, running
 
 __all__ = ["Contents"]
 
@@ -39,17 +39,19 @@ class Contents(Fixtures):
 
     @pytest.mark.usefixtures("lapsed")
     def test_entries_are_what_lookup_finds(self, store: Store, clock: Clock) -> None:
-        store.admit("claimed", "owner", LEASE)
-        store.settle("settled", "owner", b"42", None)
-        store.settle("ended", "owner", b"42", 1)
+        queue(store, "owner", "queued")
+        run(store, "owner", "running")
+        put(store, "a result")
+        put(store, "ended", ttl=1)
         for key in ("kept", "kept beside a claim"):
-            store.admit(key, "owner", LEASE)
-            store.admit(key, "waiter", LEASE)
-            store.settle(key, "owner", b"42", 0, handover=1000)
-        store.admit("kept beside a claim", "next", LEASE)
+            run(store, "owner", key)
+            run(store, "waiter", key)
+            complete(store, "owner", ttl=0, key=key, kept_for=1000)
+        run(store, "next", "kept beside a claim")
         clock.advance(1)
         found = sorted(store.entries(), key=lambda entry: entry[0])
-        assert found == [(key, store.lookup(key)) for key in ("claimed", "kept beside a claim", "settled")]
+        keys = ["a result", "kept beside a claim", "queued", "running"]
+        assert found == [(key, store.lookup(key)) for key in keys]
 
     @pytest.mark.parametrize(
         ("prefix", "expected"),
@@ -68,7 +70,7 @@ class Contents(Fixtures):
         self, store: Store, prefix: str, expected: set[str]
     ) -> None:
         for key in ("a", "ab", "a_", "a_b", "a*", "a%", "A", "b/a", "[a]"):
-            store.settle(key, "owner", b"", None)
+            put(store, key, b"")
         assert {key for key, _ in store.entries(prefix)} == expected
 
     def test_entries_of_an_empty_store_are_none(self, store: Store) -> None:
@@ -78,7 +80,7 @@ class Contents(Fixtures):
     def test_entries_may_be_changed_while_they_are_read(self, store: Store) -> None:
         keys = {f"key-{number}" for number in range(300)}
         for key in keys:
-            store.settle(key, "owner", b"42", None)
+            put(store, key)
         assert {key for key, _ in store.entries() if store.forget(key)} == keys
         assert list(store.entries()) == []
 
@@ -88,43 +90,80 @@ class Contents(Fixtures):
     def test_any_text_is_a_key(self, store: Store, clock: Clock, key: str) -> None:
         assert store.identity
         assert store.lookup(key) is None
-        assert store.admit(key, "owner", LEASE) == Claim("owner", clock() + LEASE)
-        assert dict(store.entries()) == {key: Claim("owner", clock() + LEASE)}
-        assert store.extend(key, "owner", LEASE) is True
-        assert store.settle(key, "owner", b"42", None) is True
-        assert dict(store.entries(key)) == {key: Result("owner", b"42", None, None)}
+        assert queue(store, "owner", key) == queued("owner", clock())
+        assert dict(store.entries()) == {key: queued("owner", clock())}
+        assert run(store, "owner", key) == running("owner", clock())
+        assert renew(store, "owner", key) is True
+        assert complete(store, "owner", key=key, index="index") is True
+        assert store.lookup(key) == result_of("owner", clock())
+        assert dict(store.entries(key))[key] == result_of("owner", clock())
+        assert payload_of(store.lookup("index")) == key.encode()
         assert store.forget(key) is True
-        assert store.release(key, "owner") is False
+        assert store.release(key, "owner", "") is False
         assert store.lookup(key) is None
 
     def test_keys_that_look_alike_are_different(self, store: Store) -> None:
         keys = ["key", "KEY", "key ", " key", "kéy", "ke\u0301y", "key\n", "k", "", "k" * 500, "k" * 501]
         for key in keys:
-            assert store.settle(key, "owner", key.encode(), None) is True
+            assert put(store, key, key.encode()) is True
         found = {key: payload_of(entry) for key, entry in store.entries()}
         assert found == {key: key.encode() for key in keys}
         assert {key: payload_of(store.lookup(key)) for key in keys} == found
 
     @pytest.mark.parametrize("owner", ODD_OWNERS, ids=_name)
     def test_any_text_is_an_owner(self, store: Store, clock: Clock, owner: str) -> None:
-        assert store.admit("key", owner, LEASE) == Claim(owner, clock() + LEASE)
-        claim = store.admit("key", "next", LEASE, stale=owner)
-        assert claim == Claim("next", clock() + LEASE, previous=owner)
-        assert store.settle("other", owner, b"42", None) is True
-        assert store.lookup("other") == Result(owner, b"42", None, None)
+        assert queue(store, owner) == queued(owner, clock())
+        claim = run(store, owner)
+        assert claim == running(owner, clock())
+        assert run(store, "next", lapsed=claim) == running("next", clock(), awaited=True, previous=owner)
+        assert put(store, "other", owner=owner) is True
+        assert store.lookup("other") == result_of(owner, clock())
+
+    @pytest.mark.parametrize("delivery", ODD_OWNERS, ids=_name)
+    def test_any_text_is_a_delivery(self, store: Store, clock: Clock, delivery: str) -> None:
+        claim = store.claim("key", "owner", delivery, LEASE)
+        assert claim == running("owner", clock(), delivery=delivery) == store.lookup("key")
+        assert store.claim("key", "owner", delivery + ".", LEASE).owner == "owner"
+        assert store.renew("key", "owner", delivery, LEASE) is True
+        assert store.release("key", "owner", delivery + ".") is False
+        assert store.complete("key", "owner", delivery, b"42", ttl=None) is True
+        assert store.lookup("key") == result_of("owner", clock())
 
     @pytest.mark.parametrize("payload", ODD_PAYLOADS, ids=_name)
     def test_any_bytes_are_a_payload(self, store: Store, payload: bytes) -> None:
-        assert store.settle("key", "owner", payload, None) is True
-        assert payload_of(store.lookup("key")) == payload
-        assert payload_of(store.admit("key", "caller", LEASE)) == payload
+        assert put(store, "key", payload) is True
+        for found in (store.lookup("key"), queue(store, "caller"), run(store, "caller")):
+            assert payload_of(found) == payload
+
+    @pytest.mark.parametrize("state", ["SUCCESS", "FAILURE", "СОСТОЯНИЕ"])
+    def test_any_text_is_a_state(self, store: Store, clock: Clock, state: str) -> None:
+        assert complete(store, "owner", state=state) is True
+        assert store.lookup("key") == result_of("owner", clock(), state=state)
+
+    @pytest.mark.parametrize("fraction", [0.1, 0.123456, 1 / 3, 0.999999, 0.0])
+    def test_times_are_what_the_clock_said_to_the_last_digit(
+        self, store: Store, clock: Clock, fraction: float
+    ) -> None:
+        clock.now = int(clock.now) + fraction
+        assert queue(store, "owner", lease=1 / 3, expires=2 / 3) == queued(
+            "owner", clock(), 1 / 3, message_expires=clock() + 2 / 3
+        )
+        claim = store.lookup("key")
+        assert claim == queue(store, "owner")
+        began = clock()
+        assert run(store, "owner", lease=1 / 3) == running("owner", began, 1 / 3) == store.lookup("key")
+        clock.advance(0.1)
+        assert complete(store, "owner", ttl=1 / 7) is True
+        assert store.lookup("key") == result_of("owner", clock(), ttl=1 / 7, began=began)
 
     def test_a_payload_may_be_large(self, store: Store) -> None:
         payload = (bytes(range(256)) * (self.largest // 256 + 1))[: self.largest]
-        assert store.settle("key", "owner", payload, None) is True
-        for found in (store.lookup("key"), store.admit("key", "caller", LEASE)):
+        assert complete(store, "owner", payload, index="of owner") is True
+        for found in (store.lookup("key"), queue(store, "caller"), run(store, "caller")):
             # One word, since pytest would print what differs.
             assert (len(payload_of(found)), payload_of(found) == payload) == (self.largest, True)
+        assert payload_of(store.lookup("of owner")) == b"key"
+        assert store.forget("key") is True
 
     # The store itself
 
@@ -134,12 +173,12 @@ class Contents(Fixtures):
 
     def test_a_closed_store_opens_again_when_it_is_used(self, store: Store, clock: Clock) -> None:
         identity = store.identity
-        store.admit("claimed", "owner", LEASE)
-        store.settle("settled", "owner", b"42", None)
+        claim = run(store, "owner", "claimed")
+        put(store, "a result")
         store.close()
         store.close()
-        assert store.lookup("claimed") == Claim("owner", clock() + LEASE)
-        assert store.lookup("settled") == Result("owner", b"42", None, None)
+        assert store.lookup("claimed") == claim
+        assert store.lookup("a result") == result_of("owner", clock())
         assert store.identity == identity
 
     def test_its_text_names_the_url(self, store: Store) -> None:

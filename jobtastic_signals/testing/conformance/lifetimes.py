@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ...stores import Claim, Result, Store
-from .base import LEASE, Fixtures, payload_of
+from ...stores import Claim, Store
+from .base import LEASE, Fixtures, complete, payload_of, queue, renew, run
 
 __all__ = ["Lifetimes"]
 
@@ -26,52 +26,59 @@ def wait_until(condition: Callable[[], bool]) -> None:
 class Lifetimes(Fixtures):
     """Short leases and lives, by a clock that nobody advances. None of it asks for a fast machine."""
 
-    def test_a_claim_ends_in_time_and_is_its_owners_still(self, ticking: Store) -> None:
+    def test_a_claim_ends_in_time_and_is_remembered(self, ticking: Store) -> None:
         end = time.time() + SHORT
-        for key in ("settled", "taken over"):
-            ticking.admit(key, "late", SHORT)
-        wait_until(lambda: ticking.lookup("taken over") is None)
+        for key in ("completed", "taken over"):
+            run(ticking, "late", key, SHORT)
+        queue(ticking, "late", "queued", SHORT)
+        wait_until(lambda: list(ticking.entries()) == [])
         assert time.time() >= end
         time.sleep(SHORT)
-        assert ticking.settle("settled", "late", b"42", None) is True
-        claim = ticking.admit("taken over", "next", LEASE)
-        assert isinstance(claim, Claim)
-        assert (claim.owner, claim.previous) == ("next", "late")
+        assert complete(ticking, "late", key="completed") is True
+        for key, ask in (("taken over", run), ("queued", queue)):
+            claim = ask(ticking, "next", key)
+            assert (claim.owner, claim.previous) == ("next", "late")
 
     def test_a_claim_that_was_renewed_outlives_its_first_lease(self, ticking: Store) -> None:
-        def extended() -> bool:
-            ticking.admit("extended", "owner", SHORT)
-            return ticking.extend("extended", "owner", LEASE)
+        def renewed() -> bool:
+            run(ticking, "owner", "renewed", SHORT)
+            return renew(ticking, "owner", "renewed")
 
-        ticking.admit("renewed", "owner", SHORT)
-        ticking.admit("renewed", "owner", LEASE)
-        wait_until(extended)
+        for key in ("claimed again", "requeued"):
+            run(ticking, "owner", key, SHORT)
+        run(ticking, "owner", "claimed again")
+        ticking.release("requeued", "owner", "", requeue=LEASE)
+        wait_until(renewed)
         time.sleep(2 * SHORT)
-        assert {key for key, entry in ticking.entries() if isinstance(entry, Claim)} == {
-            "renewed",
-            "extended",
-        }
+        found = {key for key, entry in ticking.entries() if isinstance(entry, Claim)}
+        assert found == {"renewed", "claimed again", "requeued"}
 
     def test_a_result_ends_in_time_and_the_next_has_its_own(self, ticking: Store) -> None:
         end = time.time() + SHORT
-        ticking.settle("key", "owner", b"42", SHORT)
+        complete(ticking, "owner", ttl=SHORT, index="of owner", index_ttl=LEASE)
         wait_until(lambda: ticking.lookup("key") is None)
         assert time.time() >= end
-        assert list(ticking.entries()) == []
-        assert ticking.settle("key", "next", b"43", None) is True
+        assert [key for key, _ in ticking.entries()] == ["of owner"]
+        assert complete(ticking, "next", b"43") is True
         time.sleep(SHORT)
-        assert ticking.lookup("key") == Result("next", b"43", None, None)
+        assert payload_of(ticking.lookup("key")) == b"43"
 
-    def test_what_is_kept_for_those_who_waited_ends_in_time(self, ticking: Store) -> None:
+    def test_an_index_ends_in_time(self, ticking: Store) -> None:
+        end = time.time() + SHORT
+        complete(ticking, "owner", index="of owner", index_ttl=SHORT)
+        wait_until(lambda: ticking.lookup("of owner") is None)
+        assert time.time() >= end
+
+    def test_what_is_kept_for_others_ends_in_time(self, ticking: Store) -> None:
         for key in ("kept", "ended", "replaced"):
-            ticking.admit(key, "owner", LEASE)
-            ticking.admit(key, "waiter", LEASE)
-        ticking.settle("kept", "owner", b"42", SHORT, handover=LEASE)
-        ticking.settle("ended", "owner", b"42", 0, handover=SHORT)
-        ticking.settle("replaced", "owner", b"42", 0, handover=SHORT)
-        ticking.settle("replaced", "next", b"43", None)
+            run(ticking, "owner", key)
+            run(ticking, "waiter", key)
+        complete(ticking, "owner", ttl=SHORT, key="kept", kept_for=LEASE)
+        complete(ticking, "owner", ttl=0, key="ended", kept_for=SHORT)
+        complete(ticking, "owner", ttl=0, key="replaced", kept_for=SHORT)
+        complete(ticking, "next", b"43", key="replaced")
         time.sleep(2 * SHORT)
         assert ticking.lookup("kept") is None
-        assert payload_of(ticking.admit("kept", "waiter", LEASE, waited_for="owner")) == b"42"
-        assert isinstance(ticking.admit("ended", "waiter", LEASE, waited_for="owner"), Claim)
-        assert ticking.lookup("replaced") == Result("next", b"43", None, None)
+        assert payload_of(run(ticking, "waiter", "kept", waited_for="owner")) == b"42"
+        assert isinstance(run(ticking, "waiter", "ended", waited_for="owner"), Claim)
+        assert payload_of(ticking.lookup("replaced")) == b"43"

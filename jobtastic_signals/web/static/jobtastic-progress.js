@@ -1,31 +1,31 @@
 /**
- * Shows a task's progress to somebody who waits for it:
+ * Shows the progress of a task to a user who waits for it:
  *
  *     <script type="module" src="/task/progress.js"></script>
  *     <jobtastic-progress src="/task/.../status/" label="Yearly report"></jobtastic-progress>
  *
  * Attributes
- *   src       the URL of the task's status; another one starts anew
- *   stream    follow the sibling `events/` (server-sent events), and poll only where that does not work
- *   interval  milliseconds between two polls, 1000 by default; more while nothing changes
+ *   src       the URL of the task's status; a new URL starts anew
+ *   stream    read the sibling `events/` (server-sent events), and poll only if that does not work
+ *   interval  milliseconds between two polls, 1000 by default; longer while nothing changes
  *   label     the name for assistive technology, "Progress" by default
  *   state     set by the element, for CSS: waiting, progress, success, failure or error
  *
- * Events, which bubble and leave shadow trees
- *   jobtastic-progress  it waits or runs, and something changed; `detail` is the task as the server sent it
+ * Events (they bubble, and cross the borders of shadow trees)
+ *   jobtastic-progress  the task waits or runs, and its status changed; `detail` is the task from the server
  *   jobtastic-success   the task succeeded; `detail` is the task, with its `result`
- *   jobtastic-failure   it did not; `detail` is the task: `state` tells a revoked one, `result` its exception
- *   jobtastic-error     a request failed; `detail` is `{status, retrying}`, with status 0 if no answer came
+ *   jobtastic-failure   it failed; `detail` is the task, with its error as `result`; `state` may be REVOKED
+ *   jobtastic-error     a request failed; `detail` is `{status, retrying}`, with status 0 for no answer
  *
  * Properties
- *   task   the task as last seen, or null
- *   texts  words in place of TEXTS below: `element.texts.success = "Your report is ready."`;
- *          for all elements `JobtasticProgress.texts`, set by the script that imports this module
+ *   task   the latest status of the task, or null
+ *   texts  replaces TEXTS below: `element.texts.success = "Your report is ready."`;
+ *          `JobtasticProgress.texts` does for all elements; set it in the script that imports this module
  *
  * Custom properties: --jobtastic-color, --jobtastic-success, --jobtastic-failure, --jobtastic-track,
  * --jobtastic-muted, --jobtastic-height, --jobtastic-radius, --jobtastic-gap.
  *
- * Parts: head, message, percent, track, bar, foot (the time left, or that the connection is lost).
+ * Parts: head, message, percent, track, bar, foot (the time left, or a note that the connection is lost).
  *
  * Needs a browser of 2024 or later. Dark colours follow the page's `color-scheme`.
  */
@@ -48,7 +48,7 @@ const TEXTS = {
   error: "The progress cannot be shown.",
 };
 
-/** The texts of states without progress; those of other states are running. */
+/** The texts of states without progress. Any other state is "running". */
 const STATES = {
   __proto__: null,
   PENDING: "waiting",
@@ -58,7 +58,7 @@ const STATES = {
 };
 const ENDS = { __proto__: null, SUCCESS: "success", FAILURE: "failure" };
 
-/** Name, seconds, and the step to which an amount of it is rounded. */
+/** A unit of time: its name, its seconds, and the step to which an amount is rounded. */
 const UNITS = [["day", 86_400, 0.5], ["hour", 3600, 0.5], ["minute", 60, 1], ["second", 1, 5]];
 
 const REQUEST_TIMEOUT = 15_000;
@@ -190,7 +190,7 @@ export class JobtasticProgress extends HTMLElement {
 
   #restart() {
     this.#stop();
-    // Later, so that attributes set together start one run, with the texts of the script that imports this.
+    // Later, so that several attributes set at once start only once, with the texts of the importing script.
     queueMicrotask(() => {
       if (!this.isConnected || this.#run) return;
       this.#render();
@@ -209,7 +209,7 @@ export class JobtasticProgress extends HTMLElement {
     await this.#poll(source, signal);
   }
 
-  /** Whether the stream worked, and can be opened again. */
+  /** Returns whether the stream worked, so that it can be opened again. */
   async #listen(url, signal) {
     const source = new EventSource(url);
     const over = new AbortController();
@@ -222,7 +222,7 @@ export class JobtasticProgress extends HTMLElement {
       };
       source.onerror = () => resolve(opened);
       setTimeout(() => opened || resolve(false), REQUEST_TIMEOUT);
-      // A browser opens few connections to a host, for all its tabs together.
+      // A browser opens only a few connections to a host, for all its tabs together.
       document.addEventListener("visibilitychange", () => resolve(true), untilThen);
       window.addEventListener("online", () => resolve(true), untilThen);
       signal.addEventListener("abort", () => resolve(false), untilThen);
@@ -257,7 +257,7 @@ export class JobtasticProgress extends HTMLElement {
     return Math.max(100, Number(this.getAttribute("interval")) || 1000);
   }
 
-  /** Whether *text* is the status of a task, which is shown then. */
+  /** Shows `text` if it is the status of a task. Returns whether it is. */
   #take(text) {
     const task = parse(text);
     if (!task) return false;
@@ -267,7 +267,7 @@ export class JobtasticProgress extends HTMLElement {
     this.#problem = null;
     this.#render();
     if (ENDS[task.status]) this.#stop();
-    if (changed) this.#tell(`jobtastic-${ENDS[task.status] ?? "progress"}`, task);
+    if (changed) this.#emit(`jobtastic-${ENDS[task.status] ?? "progress"}`, task);
     return true;
   }
 
@@ -276,10 +276,10 @@ export class JobtasticProgress extends HTMLElement {
     this.#problem = refused ? "error" : "lost";
     this.#render();
     if (refused) this.#stop();
-    this.#tell("jobtastic-error", { status, retrying: !refused });
+    this.#emit("jobtastic-error", { status, retrying: !refused });
   }
 
-  #tell(name, detail) {
+  #emit(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail, bubbles: true, composed: true }));
   }
 
@@ -304,7 +304,7 @@ export class JobtasticProgress extends HTMLElement {
     this.#announce(view, label ? `${label}: ${value}` : value);
   }
 
-  /** Says the start, each quarter and the end to those who listen, and nothing twice. */
+  /** Announces the start, each quarter and the end to screen readers, each only once. */
   #announce({ state, now }, words) {
     const step = { waiting: 0, progress: 1 + Math.floor(now / 25) }[state] ?? 9;
     if (step <= this.#announced) return;
@@ -313,7 +313,7 @@ export class JobtasticProgress extends HTMLElement {
   }
 }
 
-/** Leaves a text that stays in peace: somebody may have selected it, or be listening to it. */
+/** Writes only a text that changed: a user may have selected it, or a screen reader may be reading it. */
 function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -332,7 +332,7 @@ function describe(task, problem, texts) {
 }
 
 function inProgress({ progress_percent, time_remaining, completed, total, message }, texts) {
-  // Rounded down: nothing is done before it is.
+  // Rounded down, so that 100 % means done.
   const percent = Math.floor(Math.min(Math.max(progress_percent, 0), 100));
   const format = (number, options) => new Intl.NumberFormat(texts.locale, options).format(number);
   const view = { state: "progress", message: String(message || texts[percent ? "running" : "started"]) };
@@ -350,7 +350,7 @@ function timeLeft(seconds, percent, texts, format) {
   if (typeof seconds !== "number" || seconds < 0) return "";
   if (percent === 0) return texts.estimating;
   if (seconds < 5) return texts.ending;
-  // In the unit in which people think of it, no more precise than an estimate is.
+  // In a natural unit, and no more precise than an estimate can be.
   const [unit, size, step] = UNITS.find(([, size]) => seconds > 0.91 * size);
   const amount = Math.round(seconds / size / step) * step;
   return texts.remaining(format(amount, { style: "unit", unit, unitDisplay: "long" }));
@@ -371,7 +371,7 @@ function eventsOf(source) {
   return url;
 }
 
-/** The reply, also if there is none: it has the status 0 then. */
+/** Returns the reply. Its status is 0 if there was no answer. */
 async function ask(url, signal) {
   try {
     const reply = await fetch(url, {

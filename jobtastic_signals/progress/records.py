@@ -1,0 +1,206 @@
+"""The records of a run in the result backend. None is written over the end of the run.
+
+An end can come from outside. On a hard time limit, Celery's main process stores ``FAILURE``, and kills the
+process of the run right after. If that process has just read the state to see whether the run has ended, it
+would now write its record over the end.
+
+* On Redis a record replaces only the state that was read: one script compares and writes. There the end
+  always stays, whatever the broker is.
+* Other backends, such as a database and the file system, have no such step that works beside Celery's own
+  writes. The main process looks again later and restores the end: see :func:`restore_end`. In between a
+  reader can see the record. It stays if the whole worker is killed in between, and for a task without our
+  options, whose loss we do not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Task, states
+from celery.app.task import Context
+from celery.backends.base import Backend, KeyValueStoreBackend
+
+from ..results.backend import PROGRESS, Meta, read_meta
+
+__all__ = ["has_atomic_records", "is_record", "restore_end", "write_first_record", "write_record"]
+
+#: What a record may replace while a run goes on, beside another record.
+_BEFORE_PROGRESS = frozenset({states.PENDING, states.RECEIVED, states.STARTED})
+
+#: How often a record is tried again when another state came in between, such as the task's own.
+ATTEMPTS = 5
+
+
+def write_record(
+    task: Task,
+    request: Context,
+    record: Mapping[str, Any],
+    *,
+    is_estimate: bool = False,
+    may_follow_retry: bool = False,
+) -> bool:
+    """Show *record* to everyone who has the id of the run under *request*. Return whether more may follow.
+
+    Nothing is written once the run has ended. An estimate, which the run did not report itself, replaces
+    nothing that the task has stored.
+
+    :param may_follow_retry: whether the state ``RETRY`` is that of an earlier attempt, and not the end of
+        this one.
+    :raises Exception: what the result backend raises. If it cannot be read, nothing is written.
+    """
+    for _ in range(ATTEMPTS):
+        state = _state_of(task.backend, request.id)
+        known = state.read()
+        if known["status"] in states.READY_STATES:
+            return False
+        if known["status"] == states.RETRY and not may_follow_retry:
+            return False
+        if is_estimate and known["status"] not in _BEFORE_PROGRESS and not is_record(known):
+            return True
+        if state.replace(record, request):
+            return True
+    return True
+
+
+def write_first_record(task: Task, request: Context, record: Mapping[str, Any]) -> None:
+    """Write the record of a run that begins, over the end of an earlier run with the same id.
+
+    :raises Exception: what the result backend raises.
+    """
+    if not _state_of(task.backend, request.id).replace_any(record, request):
+        # An end that was stored since then is the end of this run.
+        write_record(task, request, record, may_follow_retry=True)
+
+
+def has_atomic_records(backend: Backend) -> bool:
+    """Return whether *backend* can compare the state and write a record in one step."""
+    try:
+        from celery.backends.redis import RedisBackend
+    except ImportError:
+        return False
+    # A subclass with a set() of its own may store something else than Celery does.
+    return isinstance(backend, RedisBackend) and type(backend).set is RedisBackend.set
+
+
+def is_record(meta: Meta) -> bool:
+    """Return whether *meta* is a record of ours, and not a state that the task itself has stored."""
+    result = meta["result"]
+    return meta["status"] == PROGRESS and isinstance(result, Mapping) and "progress_percent" in result
+
+
+def restore_end(backend: Backend, end: Meta) -> bool:
+    """Store *end* again if a record was written over it. Return whether it was.
+
+    Call this when the process of the run is dead, and writes nothing more.
+
+    :raises Exception: what the result backend raises.
+    """
+    if not is_record(read_meta(backend, end["task_id"])):
+        return False
+    backend.store_result(
+        end["task_id"], end["result"], end["status"], traceback=end.get("traceback"), request=_context_of(end)
+    )
+    return True
+
+
+def _context_of(end: Meta) -> Context:
+    """Return a request with what *end* says of it, so that the backend stores it again."""
+    return Context(
+        id=end["task_id"],
+        task=end.get("name"),
+        args=end.get("args"),
+        kwargs=end.get("kwargs"),
+        hostname=end.get("worker"),
+        retries=end.get("retries"),
+        delivery_info={"routing_key": end.get("queue")},
+        group=end.get("group_id"),
+        parent_id=end.get("parent_id"),
+        children=end.get("children"),
+    )
+
+
+def _state_of(backend: Backend, task_id: str) -> _State:
+    return _RedisState(backend, task_id) if has_atomic_records(backend) else _State(backend, task_id)
+
+
+class _State:
+    """The state of one task id in a result backend."""
+
+    def __init__(self, backend: Backend, task_id: str) -> None:
+        self._backend, self._task_id = backend, task_id
+
+    def read(self) -> Meta:
+        """Return the state."""
+        return read_meta(self._backend, self._task_id)
+
+    def replace(self, record: Mapping[str, Any], request: Context) -> bool:
+        """Write *record*. Return ``False`` if the state is known to have changed since it was read."""
+        self._backend.store_result(self._task_id, dict(record), PROGRESS, request=request)
+        return True
+
+    def replace_any(self, record: Mapping[str, Any], request: Context) -> bool:
+        """Write *record* over any state but a success, which Celery keeps. Read the state if need be."""
+        return self.replace(record, request)
+
+
+class _RedisState(_State):
+    """The state of one task id in Celery's Redis backend, which is replaced only if it has not changed."""
+
+    # Celery publishes each state as well, for callers that wait for the result.
+    _SCRIPT = """
+        if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+        if ARGV[3] == '0' then
+            redis.call('SET', KEYS[1], ARGV[2])
+        else
+            redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+        end
+        redis.call('PUBLISH', KEYS[1], ARGV[2])
+        return 1
+    """
+
+    def __init__(self, backend: Backend, task_id: str) -> None:
+        super().__init__(backend, task_id)
+        self._key = backend.get_key_for_task(task_id)
+        self._seen: Any = b""
+
+    def read(self) -> Meta:
+        self._seen = self._backend.get(self._key) or b""
+        if not self._seen:
+            return {"status": states.PENDING, "result": None}
+        meta: Meta = self._backend.decode_result(self._seen)
+        return meta
+
+    def replace(self, record: Mapping[str, Any], request: Context) -> bool:
+        value = _Encoder(self._backend).encoded(self._task_id, dict(record), request)
+        lifetime = int(self._backend.expires or 0)
+        return bool(self._backend.client.eval(self._SCRIPT, 1, self._key, self._seen, value, lifetime))
+
+    def replace_any(self, record: Mapping[str, Any], request: Context) -> bool:
+        return self.read()["status"] == states.SUCCESS or self.replace(record, request)
+
+
+class _Encoder(KeyValueStoreBackend):  # type: ignore[misc]  # Celery has no types
+    """A result backend that encodes a state like another one does, and stores nothing.
+
+    Celery has no public function that encodes a state.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(app=backend.app, serializer=backend.serializer)
+        self._backend = backend
+        self._encoded: Any = None
+
+    def encoded(self, task_id: str, result: Any, request: Context) -> Any:
+        """Return the state of a run in progress as bytes or text."""
+        self.store_result(task_id, result, PROGRESS, request=request)
+        return self._encoded
+
+    def encode(self, data: Any) -> Any:
+        return self._backend.encode(data)
+
+    def get(self, key: Any) -> None:
+        """Return nothing, so that Celery replaces it."""
+
+    def set(self, key: Any, value: Any) -> None:
+        self._encoded = value

@@ -1,0 +1,145 @@
+"""When a record of a run is due.
+
+Reporting is cheap, and writing is not. An update is written when the last record is long enough ago. One that
+comes sooner is held back, and the timers write the latest of these when the time has come.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["AFTER_FAILURE", "HELD_BACK", "CallAt", "Schedule", "Warn"]
+
+#: Seconds after which what ``update_frequency`` holds back is written nevertheless.
+HELD_BACK = 5.0
+
+#: Seconds without writing after the result backend failed.
+AFTER_FAILURE = 30.0
+
+#: Calls a function at a time of ``time.monotonic()``.
+CallAt = Callable[[float, Callable[[], None]], None]
+
+#: Logs what does not work, and why.
+Warn = Callable[[str, Exception], None]
+
+NEVER = float("inf")
+
+
+class Schedule:
+    """Decides when the records of one run are due.
+
+    A record is due when the last one is an *interval* old. An update that comes sooner is held back by time,
+    and one whose count has not grown enough is held back by count.
+
+    :ivar is_closed: whether nothing is due any more.
+    :param interval: the least number of seconds between two records.
+    :param flush: called by the timers when something is held back that may be due.
+    :param warn: called if the timers do not work.
+    :param flushes: whether what is held back is written while the body does something else.
+    """
+
+    def __init__(
+        self,
+        interval: float,
+        flush: Callable[[], None],
+        warn: Warn,
+        *,
+        clock: Callable[[], float],
+        call_at: CallAt,
+        flushes: bool = True,
+    ) -> None:
+        self.is_closed = False
+        self._interval, self._flush, self._warn, self._flushes = interval, flush, warn, flushes
+        self._clock, self._call_at = clock, call_at
+        self._pid = os.getpid()
+        # The only thing that most updates look at: nothing is written before.
+        self._next = clock()
+        self._held_by_time = self._held_by_count = False
+        self._counted: Any = 0
+
+    @property
+    def is_of_this_process(self) -> bool:
+        """Whether the run goes on in this process, and not in a parent that the body forked this one from."""
+        return os.getpid() == self._pid
+
+    def allows(self, completed: Any, frequency: Any) -> bool:
+        """Return whether an update is to be written now. Otherwise it is held back.
+
+        :param frequency: by how many *completed* has to grow since the last update that was written.
+        """
+        if frequency != 1 and 0 <= completed - self._counted < frequency:
+            if not self._held_by_count:
+                self._held_by_count = True
+                self.call_later(HELD_BACK, self._flush)
+            return False
+        if self._clock() >= self._next:
+            self._counted = completed
+            return True
+        if not self._held_by_time:
+            self._counted = completed
+            self.hold_back()
+        return False
+
+    def is_due(self) -> bool:
+        """Return whether a record is to be written now. Otherwise it is held back."""
+        if self._clock() >= self._next:
+            return True
+        if not self._held_by_time:
+            self.hold_back()
+        return False
+
+    def hold_back(self) -> None:
+        """Let the timers write a record when the next one is due."""
+        self._held_by_time = True
+        self._flush_when_due()
+
+    def is_flush_due(self) -> bool:
+        """Return whether the timers are to write what is held back now."""
+        if self.is_closed or not self._flushes:
+            return False
+        if self._held_by_time and self._clock() < self._next:
+            self._flush_when_due()
+            return False
+        return self._held_by_time or self._held_by_count
+
+    def start_interval(self) -> None:
+        """Let no record be due for an interval from now."""
+        self._allow_nothing_for(self._interval)
+
+    def clear(self) -> None:
+        """Hold nothing back any longer: it is about to be written."""
+        # A closed schedule goes on pretending, so that it never asks the timers for anything.
+        self._held_by_time = self._held_by_count = self.is_closed
+
+    def pause(self) -> None:
+        """Let no record be due for a while, since writing one failed."""
+        self._allow_nothing_for(AFTER_FAILURE)
+
+    def close(self) -> None:
+        """Let nothing be due any more, and hold nothing back."""
+        self._next = NEVER
+        self.is_closed = self._held_by_time = self._held_by_count = True
+
+    def items_in_half_an_interval(self, rate: float) -> int:
+        """Return how many items to let pass before looking at the clock again; 1 at least."""
+        return max(int(rate * self._interval / 2), 1)
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call *function* in the background, unless the run has ended or goes on in another process."""
+        self._call(self._clock() + seconds, function)
+
+    def _allow_nothing_for(self, seconds: float) -> None:
+        self._next = NEVER if self.is_closed else self._clock() + seconds
+
+    def _flush_when_due(self) -> None:
+        self._call(self._next, self._flush)
+
+    def _call(self, when: float, function: Callable[[], None]) -> None:
+        if self.is_closed or not self.is_of_this_process:
+            return
+        try:
+            self._call_at(when, function)
+        except RuntimeError as error:  # Such as when the interpreter shuts down.
+            self._warn("nothing is written in the background", error)

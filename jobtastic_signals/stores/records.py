@@ -1,0 +1,165 @@
+"""How an entry is written: a line of JSON, which names its fields, and then the payload as it is.
+
+A reader ignores fields that it does not know. It refuses a record of another :data:`~.base.FORMAT_VERSION`,
+and anything else that it cannot read. So a later release may add fields freely. It changes the version
+only if a reader of today would misunderstand what it writes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from .base import FORMAT_VERSION, Claim, Result
+from .rules import Entry
+
+__all__ = ["Pieces", "ResultInPieces", "dump", "load", "warn_of_unreadable"]
+
+logger = logging.getLogger(__name__)
+
+#: Entries that a process remembers having warned of.
+_MOST_WARNED = 1000
+
+_warned: set[tuple[str, str]] = set()
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Where the payload of a result lies, if it is too large for the record."""
+
+    name: str
+    count: int
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each piece, in order."""
+        return [f"{self.name}-{number}" for number in range(self.count)]
+
+
+@dataclass(frozen=True)
+class ResultInPieces(Result):
+    """A result as it is recorded if its payload lies in pieces. Its own ``payload`` is empty."""
+
+    pieces: Pieces = field(kw_only=True)
+
+    @classmethod
+    def of(cls, result: Result, pieces: Pieces) -> ResultInPieces:
+        """Return *result* with its payload in *pieces*."""
+        return cls(**{**vars(result), "payload": b"", "pieces": pieces})
+
+    def with_payload(self, payload: bytes) -> Result:
+        """Return the result as it was before its payload was put into pieces."""
+        return Result(**{**_named(self, _RESULT), "payload": payload})
+
+
+_Types: TypeAlias = Mapping[str, tuple[type, ...]]
+
+_TEXT, _TIME, _NONE = (str,), (float,), (type(None),)
+
+_CLAIM: _Types = {
+    "owner": _TEXT,
+    "expires": _TIME,
+    "since": _TIME,
+    "delivery": _TEXT + _NONE,
+    "awaited": (bool,),
+    "message_expires": _TIME + _NONE,
+}
+
+_RESULT: _Types = {
+    "owner": _TEXT,
+    "state": _TEXT,
+    "began": _TIME,
+    "ended": _TIME,
+    "expires": _TIME + _NONE,
+    "kept": _TIME + _NONE,
+}
+
+_PIECES: _Types = {"name": _TEXT, "count": (float,)}
+
+# Made once, since each costs as much as what it does. To a reader all numbers are alike.
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_decode = json.JSONDecoder(parse_int=float).decode
+
+
+def dump(entry: Entry) -> bytes:
+    """Return the record of *entry*.
+
+    >>> load(dump(Entry(Claim("owner", expires=1060.5, since=1000.5)))).claim.expires
+    1060.5
+    """
+    claim, result = entry.claim, entry.result
+    fields: dict[str, Any] = {"version": FORMAT_VERSION}
+    if claim is not None:
+        fields["claim"] = _named(claim, _CLAIM)
+    if result is not None:
+        fields["result"] = _named(result, _RESULT)
+    if isinstance(result, ResultInPieces):
+        fields["result"]["pieces"] = _named(result.pieces, _PIECES)
+    payload = b"" if result is None else result.payload
+    return _encode(fields).encode() + b"\n" + payload
+
+
+def load(record: bytes) -> Entry:
+    """Return the entry of which :func:`dump` made *record*.
+
+    :raises ValueError: if this version cannot read it.
+    """
+    try:
+        head, _, payload = record.partition(b"\n")
+        fields = _decode(head.decode())
+        version = fields["version"]
+        if version != FORMAT_VERSION:
+            raise ValueError(f"format version {version!r}")
+        return Entry(_claim(fields.get("claim")), _result(fields.get("result"), payload))
+    except (TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def warn_of_unreadable(store: str, key: str, record: object, error: Exception) -> None:
+    """Warn that an entry counts as absent, once per process for each key of a store."""
+    if (store, key) in _warned:
+        return
+    if len(_warned) >= _MOST_WARNED:
+        _warned.clear()
+    _warned.add((store, key))
+    logger.warning(
+        "the store %s: the entry of %.200r cannot be read (%s), so it counts as absent: %.80r",
+        store,
+        key,
+        error,
+        record,
+    )
+
+
+def _named(record: Claim | Result | Pieces, types: _Types) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in types}
+
+
+def _checked(fields: Any, types: _Types) -> dict[str, Any]:
+    """Return the fields that have *types*, without those that this version does not know."""
+    found = {}
+    for name, kinds in types.items():
+        value = found[name] = fields[name]
+        kind = type(value)
+        if kind not in kinds or (kind is float and not math.isfinite(value)):
+            raise ValueError(f"{name}={value!r}")
+    return found
+
+
+def _claim(fields: Any) -> Claim | None:
+    return None if fields is None else Claim(**_checked(fields, _CLAIM))
+
+
+def _result(fields: Any, payload: bytes) -> Result | None:
+    if fields is None:
+        return None
+    result = _checked(fields, _RESULT)
+    pieces = fields.get("pieces")
+    if pieces is None:
+        return Result(payload=payload, **result)
+    where = _checked(pieces, _PIECES)
+    return ResultInPieces(payload=b"", pieces=Pieces(where["name"], int(where["count"])), **result)

@@ -1,0 +1,90 @@
+"""Apps in memory, and brokers that are down, for all tests."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from jobtastic_signals import Jobtastic, Middleware, events
+from jobtastic_signals.testing import Clock
+from tests.support.shared import ADDRESS, Remote, Shared
+from tests.support.sockets import refusing
+from tests.support.unit_apps import NewApp, nothing_shared
+
+SHARED = pytest.StashKey[Shared]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.stash[SHARED] = Shared()
+        if getattr(config.option, "dist", "no") != "no":
+            config.stash[SHARED].serve()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if SHARED in config.stash:
+        config.stash[SHARED].close()
+
+
+@pytest.fixture(scope="session")
+def shared(pytestconfig: pytest.Config) -> Shared | Remote:
+    """Servers and workers that run for the whole session; see :mod:`.support.shared`."""
+    return pytestconfig.stash.get(SHARED, None) or Remote(os.environ[ADDRESS])
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def down():
+    """The URL of a broker that refuses connections."""
+    with refusing() as address:
+        yield f"redis://127.0.0.1:{address.port}/0"
+
+
+@pytest.fixture
+def answers():
+    """How calls were answered without the broker: the task's name, the id, and in which way."""
+    seen = []
+
+    def remember(task, task_id, answer, **info):
+        seen.append((task.name, task_id, answer))
+
+    with events.broker_unavailable.connected_to(remember):
+        yield seen
+
+
+@pytest.fixture
+def new_app() -> Iterator[NewApp]:
+    """Makes an app, switched on unless ``plugin=False``; further keywords are its configuration.
+
+    In the end all are switched off, and nothing of them is left.
+    """
+    apps: list[Celery] = []
+
+    def make(*, plugin: bool = True, middleware: tuple[Middleware, ...] = (), **conf: Any) -> Celery:
+        # As arguments, which configure nothing before somebody looks.
+        defaults = {
+            "broker_url": "memory://",
+            "result_backend": "cache+memory://",
+            "jobtastic_store": "memory://",
+            "task_default_queue": uuid.uuid4().hex,
+        }
+        app = Celery("proj", set_as_current=False, **{**defaults, **conf})
+        apps.append(app)
+        if plugin:
+            Jobtastic(app, middleware=middleware)
+        return app
+
+    with nothing_shared():
+        yield make
+    for app in apps:
+        Jobtastic().uninstall(app)
+        app.close()

@@ -1,0 +1,245 @@
+"""What the README, the other pages and the docstrings show is true."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import os
+import pkgutil
+import re
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+import jobtastic_signals
+from jobtastic_signals import events
+from tests.support.servers import redis_server, reserve_port, running, wait_until
+from tests.support.unit_apps import nothing_shared
+from tests.support.workers.projects import ENDS_BY
+
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "README.md").read_text()
+
+
+def first_example() -> str:
+    return re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]  # type: ignore[index]
+
+
+def test_the_first_example_is_short():
+    lines = [line for line in first_example().splitlines() if line.strip()]
+    assert len(lines) <= 15
+
+
+def test_the_first_example_runs_with_a_real_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As typed, but for the place of Redis: one run, and its value for both callers."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with redis_server(tmp_path) as url:
+        (tmp_path / "proj.py").write_text(first_example().replace("redis://localhost", url))
+        log = tmp_path / "worker.log"
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "--workdir",
+            str(tmp_path),
+            "-A",
+            "proj",
+            "worker",
+            "-c",
+            "2",
+        ]
+        with running([*command, "-l", "INFO"], log, by=ENDS_BY):
+            wait_until(lambda: b" ready." in log.read_bytes(), what="the worker")
+            run = subprocess.run([sys.executable, "proj.py"], cwd=tmp_path, capture_output=True, text=True)
+        assert run.stdout == "True acme, 2026: all is well\n", run.stderr
+        assert log.read_text().count(" succeeded in ") == 1
+
+
+def write_files(page: Path, folder: Path) -> None:
+    """The modules that *page* shows, each named by its first line, and its first example as ``proj.py``."""
+    (folder / "proj.py").write_text(re.search(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[1])  # type: ignore[index]
+    for name, code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page.read_text(), re.DOTALL):
+        (folder / name).write_text(code)
+
+
+def in_folder(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with *arguments* in *folder*, with this package and nothing of the user's cache."""
+    environment = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}", "XDG_CACHE_HOME": str(folder / "cache")}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "```pycon" in page.read_text()], ids=lambda page: page.name
+)
+def test_what_a_page_shows_at_the_prompt_is_what_comes(page: Path, tmp_path: Path):
+    write_files(page, tmp_path)
+    sessions = re.findall(r"```pycon\n(.*?)```", page.read_text(), re.DOTALL)
+    (tmp_path / "page.txt").write_text("\n".join(sessions))
+    done = in_folder(tmp_path, "-m", "doctest", "page.txt")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_tests_that_the_readme_shows_pass(tmp_path: Path):
+    write_files(ROOT / "README.md", tmp_path)
+    done = in_folder(tmp_path, "-m", "pytest", "-p", "no:cacheprovider", "test_reports.py")
+    assert "1 passed" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("shown", "tests", "outcome"),
+    [
+        (0, ["test_proj.py"], "1 failed, 3 passed"),
+        (1, ["test_logged.py", "-k", "release"], r"1 failed, \d+ passed"),
+    ],
+    ids=["keys", "stores"],
+)
+def test_the_page_on_testing_shows_what_pytest_says(
+    tmp_path: Path, shown: int, tests: list[str], outcome: str
+):
+    page = ROOT / "docs" / "testing.md"
+    write_files(page, tmp_path)
+    done = in_folder(tmp_path, "-m", "pytest", "-p", "no:cacheprovider", "-rN", *tests)
+    assert re.search(outcome, done.stdout), done.stdout
+    says = re.findall(r"```text\n(.*?)```", page.read_text(), re.DOTALL)[shown]
+    errors = [line.removeprefix("E       ") for line in done.stdout.splitlines() if line.startswith("E  ")]
+    assert errors == says.splitlines()
+
+
+def test_the_store_of_the_page_on_extending_passes_the_whole_suite(tmp_path: Path):
+    write_files(ROOT / "docs" / "extending.md", tmp_path)
+    done = in_folder(tmp_path, "-m", "pytest", "-p", "no:cacheprovider", "-q", "test_sqlite_store.py")
+    assert re.search(r"^\d+ passed in", done.stdout, re.MULTILINE), done.stdout
+
+
+SITES = {
+    "flask": ["flask", "--app", "flask_site", "run", "--port"],
+    "django": ["django", "runserver", "--settings", "settings", "--pythonpath", ".", "--noreload"],
+    "fastapi": ["uvicorn", "fastapi_site:app", "--port"],
+}
+
+
+@pytest.mark.parametrize("framework", SITES)
+def test_the_sites_that_the_page_on_progress_shows_tell_the_status(framework: str, tmp_path: Path):
+    """As typed, but for the place of Redis; Django's own settings are not shown."""
+    write_files(ROOT / "docs" / "progress.md", tmp_path)
+    (tmp_path / "settings.py").write_text(
+        "ALLOWED_HOSTS = ['127.0.0.1']\nSECRET_KEY = 'x' * 50\nROOT_URLCONF = 'urls'\nUSE_TZ = True\n"
+    )
+    port, log = str(reserve_port()), tmp_path / "site.log"
+    address = f"http://127.0.0.1:{port}"
+    environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    with redis_server(tmp_path) as url:
+        project = tmp_path / "proj.py"
+        project.write_text(project.read_text().replace("redis://localhost", url))
+        with running([sys.executable, "-m", *SITES[framework], port], log, environment):
+            wait_until(lambda: is_open(int(port)), what="the site")
+            start = urllib.request.Request(f"{address}/reports?customer=acme", b"customer=acme")
+            with urllib.request.urlopen(start) as reply:
+                status = json.load(reply)["status"]
+            with urllib.request.urlopen(address + status) as reply:
+                task = json.load(reply)["task"]
+            with urllib.request.urlopen(f"{address}/task/progress.js") as reply:
+                assert b"customElements" in reply.read()
+    assert (task["status"], len(task["id"])) == ("PENDING", 36), log.read_text()
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+USES_OF_EVENTS = """
+import breadcrumbs, leaks, metrics
+import sentry_sdk
+from celery.app.trace import build_tracer
+from jobtastic_signals import events
+from prometheus_client import REGISTRY
+from proj import app, report
+
+app.conf.update(broker_url="memory://", result_backend="cache+memory://", jobtastic_store="memory://")
+crumbs = []
+keep = lambda crumb, hint: crumbs.append(crumb) or crumb
+sentry_sdk.init(dsn="http://key@127.0.0.1:1/1", before_breadcrumb=keep, transport=lambda event: None)
+
+first = report.delay("ada")
+tracer = build_tracer(report.name, app.tasks[report.name], app=app)
+tracer(first.id, ("ada",), {}, {"id": first.id})
+assert report.delay("ada").id == first.id
+counted = {
+    outcome: REGISTRY.get_sample_value("task_calls_total", {"task": "proj.report", "outcome": outcome})
+    for outcome in ("published", "cached")
+}
+assert counted == {"published": 1.0, "cached": 1.0}, counted
+
+tracer("other", ("ada",), {}, {"id": "other"})
+[crumb] = [crumb for crumb in crumbs if crumb["category"] == "jobtastic"]
+assert crumb["message"] == "proj.report other" and crumb["data"]["owner"] == first.id, crumb
+
+leak = {"growth": 60_000_000, "leak": True, "task_kwargs": {"customer": "ada"}}
+events.memory_leak_detected.send(app.tasks[report.name], **leak)
+assert leaks.mails == ["proj.report leaks 60 MB with {'customer': 'ada'}"], leaks.mails
+"""
+
+
+def test_the_uses_of_events_that_a_page_shows_work(tmp_path: Path):
+    write_files(ROOT / "docs" / "events.md", tmp_path)
+    (tmp_path / "uses.py").write_text(USES_OF_EVENTS)
+    done = in_folder(tmp_path, "-W", "error::DeprecationWarning:jobtastic_signals", "uses.py")
+    assert done.returncode == 0, done.stderr
+
+
+WHILE_THE_BROKER_IS_DOWN = """
+from proj import app
+app.conf.update(
+    broker_url="redis://127.0.0.1:1/0", result_backend="cache+memory://", jobtastic_store="memory://"
+)
+from views import count, start
+assert start("acme").state == "FAILURE"
+assert count("acme").get() == 4
+"""
+
+
+def test_the_views_that_the_page_on_brokers_shows_answer_without_one(tmp_path: Path):
+    write_files(ROOT / "docs" / "broker.md", tmp_path)
+    (tmp_path / "uses.py").write_text(WHILE_THE_BROKER_IS_DOWN)
+    done = in_folder(tmp_path, "uses.py")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_page_on_events_names_them_all():
+    page = (ROOT / "docs" / "events.md").read_text()
+    signals = [name for name in events.__all__ if name.islower()]
+    assert [name for name in signals if f"`{name}`" not in page] == []
+
+
+def test_the_commands_for_a_fresh_machine_stand_there():
+    assert "pip install tox && tox -e demo\npip install tox && tox\n" in README
+
+
+def modules() -> list[str]:
+    """All modules of the package but the demo's, which are an app and switch the plugin on."""
+    found = pkgutil.walk_packages(jobtastic_signals.__path__, "jobtastic_signals.")
+    names = ["jobtastic_signals", *(module.name for module in found)]
+    return [name for name in names if ".demo" not in name]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_the_examples_in_docstrings_run(name: str):
+    with nothing_shared():
+        assert doctest.testmod(pkgutil.resolve_name(name)).failed == 0
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path):
+    targets = re.findall(r"\]\(((?!https?:)[^)#]+)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+    assert f"docs/{page.name}" in README

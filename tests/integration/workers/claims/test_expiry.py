@@ -1,0 +1,49 @@
+"""``expires`` of one call, and other calls."""
+
+from __future__ import annotations
+
+import time
+
+from celery import chain
+from celery.result import AsyncResult
+
+from tests.support.servers import wait_until
+from tests.support.workers.projects import on
+from tests.support.workers.rigs import go_on, waits
+
+TIMEOUT = 30
+
+
+@on("redis-prefork")
+def test_a_call_does_not_join_one_that_may_expire_before_it(project, token):
+    """The worker reads the queue when the first call has expired."""
+    queue = f"slow-{token}"
+    first = project.double.apply_async((token,), expires=1, queue=queue)
+    shorter = project.double.apply_async((token,), expires=0.5, queue=queue)
+    without = project.double.apply_async((token,), queue=queue)
+    assert shorter.id == first.id
+    assert without.id != first.id
+    expired = time.monotonic() + 1.2
+    wait_until(lambda: time.monotonic() > expired, what="the expiry")
+    project.app.control.add_consumer(queue)
+    try:
+        assert without.get(timeout=TIMEOUT) == token * 2
+    finally:
+        project.app.control.cancel_consumer(queue)
+    wait_until(lambda: AsyncResult(first.id, app=project.app).state == "REVOKED", what="the other's end")
+    assert [run["id"] for run in project.runs("double", token)] == [without.id]
+
+
+@on("redis-prefork", "rabbitmq-prefork")
+def test_a_message_that_waits_does_not_expire(project, token):
+    """It arrived in time, and plain Celery would have run it."""
+    project.held.delay(token)
+    wait_until(lambda: project.runs("held", token), what="the owner's run")
+    head = project.held.s(token).set(expires=1)
+    tail = chain(head, project.plus.s([token])).delay()
+    wait_until(lambda: waits(project.log.read_text(), tail.parent.id), what="the wait")
+    expired = time.monotonic() + 1.2
+    wait_until(lambda: time.monotonic() > expired, what="the expiry")
+    go_on(project, token)
+    assert tail.get(timeout=TIMEOUT)[2:] == [token]
+    assert len(project.runs("held", token, "begins")) == 1

@@ -1,0 +1,24 @@
+"""How a project fares whose store fails, and whether it recovers."""
+
+from tests.support.stores.project import warnings_of_ours
+
+
+def goes_on_without_sharing(project, value, times=2):
+    """Use *project* in every way, and return the one warning."""
+    before = project.runs
+    with warnings_of_ours() as warned:
+        for _ in range(times):
+            assert project.publishes(value)
+            assert project.run(value) == value * 2
+    assert project.runs == before + times, "each call runs its body"
+    assert len(warned) == 1, warned
+    assert project.url in warned[0]
+    assert "share nothing" in warned[0]
+    return warned[0]
+
+
+def recovers(project, value):
+    """Whether *project* shares again, without another word."""
+    with warnings_of_ours() as warned:
+        shares = project.shares(value)
+    return shares and warned == []

@@ -1,0 +1,77 @@
+"""Records that this version cannot read, and what a store makes of them."""
+
+import json
+
+from jobtastic_signals.stores import records
+from jobtastic_signals.stores.base import FORMAT_VERSION, Claim, Result
+from jobtastic_signals.stores.records import dump
+from jobtastic_signals.stores.rules import Entry
+from jobtastic_signals.testing.conformance.base import complete, queue, renew, run
+from tests.support.stores.project import warnings_of_ours
+
+__all__ = ["ENTRY", "FIELDS", "UNREADABLE", "changed", "counts_as_absent"]
+
+ENTRY = Entry(
+    Claim("owner", 2e9 + 0.1, 1e9, "owner/1", True, 2e9),
+    Result("owner", b"4\n2", "SUCCESS", 1e9, 1e9, None, None),
+)
+
+FIELDS = json.loads(dump(ENTRY).partition(b"\n")[0])
+
+
+def changed(path, value):
+    """Return the record of :data:`ENTRY` with another value at *path*; without one if it is ``...``."""
+    fields = json.loads(json.dumps(FIELDS))
+    *outer, name = path.split(".")
+    inner = fields[outer[0]] if outer else fields
+    if value is ...:
+        del inner[name]
+    else:
+        inner[name] = value
+    return json.dumps(fields).encode() + b"\n4\n2"
+
+
+UNREADABLE = {
+    "nothing": b"",
+    "no JSON": b"no JSON\n42",
+    "a pickle": b"\x80\x04K\x01.",
+    "zeros": bytes(1000),
+    "a number": b"7\n42",
+    "a list": b"[1, 2, 3]\n42",
+    "a deep list": b"[" * 100_000,
+    "no fields": b"{}\n42",
+    "an older version": changed("version", FORMAT_VERSION - 1),
+    "a newer version": changed("version", FORMAT_VERSION + 1),
+    "no version": changed("version", ...),
+    "a claim that is text": changed("claim", "owner"),
+    "a claim without an owner": changed("claim.owner", ...),
+    "an owner that is a number": changed("claim.owner", 7),
+    "a time that is text": changed("claim.expires", "soon"),
+    "a time that is no number": changed("claim.expires", float("nan")),
+    "a time beyond all numbers": changed("result.ended", 10**400),
+    "a lease without an end": changed("claim.expires", None),
+    "a mark that is a number": changed("claim.awaited", 1),
+    "a result that is a list": changed("result", []),
+    "a state that is a list": changed("result.state", ["SUCCESS"]),
+    "pieces without a count": changed("result.pieces", {"name": "piece"}),
+}
+
+
+def counts_as_absent(store, key="key"):
+    """Check that *store* takes what is under *key* for absent, says so once, and replaces it."""
+    records._warned.clear()  # Other tests use the same server and the same key.
+    with warnings_of_ours() as warned:
+        assert store.lookup(key) is None
+        assert key not in dict(store.entries())
+        assert store.forget(key) is False
+        assert store.release(key, "owner", "") is False
+        assert queue(store, "first", key).previous is None
+        assert run(store, "first", key).awaited is False
+        assert renew(store, "first", key) is True
+        assert complete(store, "first", b"43", key=key) is True
+    assert store.lookup(key).payload == b"43"
+    assert dict(store.entries())[key].payload == b"43"
+    (warning,) = warned
+    assert "counts as absent" in warning
+    assert len(warning) < 500
+    return warning

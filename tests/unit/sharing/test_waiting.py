@@ -1,0 +1,308 @@
+"""Waiting: when a delivery is sent again, for how long, and when it runs instead."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+import pytest
+from celery import signals, states
+from kombu import Exchange, Queue
+from kombu.exceptions import OperationalError
+from kombu.utils.limits import TokenBucket
+
+from jobtastic_signals import events
+from jobtastic_signals.progress.history import History
+from jobtastic_signals.sharing.waiting import seconds_to_wait
+from tests.support.calls import BOTH, HERD
+from tests.support.unit_apps import (
+    Consumer,
+    entry_of,
+    execute,
+    installed_on,
+    key_of,
+    published,
+    real,
+    receive,
+    store_of,
+    work_off,
+)
+
+# For how long.
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "left", "seconds"),
+    [
+        # Nobody knows: about as long as it has gone on, from 1 to 30.
+        (0.0, None, 1),
+        (0.9, None, 1),
+        (1.0, None, 1),
+        (2.0, None, 2),
+        (8.7, None, 8),
+        (30.0, None, 30),
+        (600.0, None, 30),
+        # An estimate of a few seconds is used up, and never cut to nothing.
+        (100.0, 0.0, 1),
+        (100.0, 0.2, 1),
+        (100.0, 1.2, 2),
+        (100.0, 5.0, 5),
+        # A longer one is nearly used up.
+        (100.0, 5.1, 4),
+        (100.0, 10.0, 9),
+        (100.0, 28.0, 25),
+        (1.0, 1000.0, 30),
+    ],
+)
+def test_a_delivery_is_away_for_whole_seconds(elapsed, left, seconds):
+    assert seconds_to_wait(elapsed, left) == seconds
+    assert type(seconds_to_wait(elapsed, left)) is int
+
+
+@pytest.fixture
+def waits():
+    """The delays of deliveries that wait."""
+    seen = []
+
+    def note(task, countdown, **info):
+        seen.append(countdown)
+
+    with events.run_waited.connected_to(note):
+        yield seen
+
+
+@pytest.fixture
+def runs():
+    return []
+
+
+@pytest.fixture
+def task(app, runs):
+    @app.task(bind=True, name="proj.waits", shared=False, **HERD)
+    def waits(self, n):
+        runs.append(self.request.id)
+        return n
+
+    return real(waits)
+
+
+def run_elsewhere(task, owner="owner"):
+    """Let another delivery run the task's key."""
+    return store_of(task.app).claim(key_of(task, 1), owner, f"{owner}/1", 6000)
+
+
+def deliver_one(app):
+    (message,) = published(app)
+    return execute(receive(app, message))
+
+
+def test_the_delay_grows_with_the_time_that_the_run_has_taken(app, task, waits, clock):
+    run_elsewhere(task)
+    task.apply_async((1,), task_id="waits")
+    began = clock.now
+    while clock.now < began + 120:
+        deliver_one(app)
+        clock.advance(waits[-1])
+    assert waits == [1, 1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_the_progress_of_the_run_tells_how_long(app, task, waits, clock):
+    run_elsewhere(task)
+    task.backend.store_result("owner", {"time_remaining": 20.0}, "PROGRESS")
+    task.apply_async((1,), task_id="waits")
+    clock.advance(3)
+    deliver_one(app)
+    assert waits == [18]
+
+
+@pytest.mark.parametrize("left", [-1, None, True, "20", float("inf"), float("nan")])
+def test_a_progress_that_tells_no_time_counts_as_none(app, task, waits, clock, left):
+    run_elsewhere(task)
+    task.backend.store_result("owner", {"time_remaining": left}, "PROGRESS")
+    task.apply_async((1,), task_id="waits")
+    clock.advance(3)
+    deliver_one(app)
+    assert waits == [3]
+
+
+def test_earlier_runs_tell_how_long(app, task, waits, clock):
+    history = History(installed_on(app))
+    for seconds in (2.0, 13.0, 13.0):
+        history.add(task.name, "earlier", seconds, {})
+    run_elsewhere(task)
+    task.apply_async((1,), task_id="waits")
+    clock.advance(3)
+    deliver_one(app)
+    assert waits == [9]
+
+
+# Answered in the end.
+
+
+def test_it_is_served_when_the_run_it_waited_for_has_ended(app, task, runs, clock):
+    claim = run_elsewhere(task)
+    result = task.apply_async((1,), task_id="waits")
+    deliver_one(app)
+    assert result.state == states.PENDING
+    clock.advance(1)
+    payload = b'["application/json", "utf-8"]\n"theirs"'
+    store_of(app).complete(key_of(task, 1), "owner", claim.delivery, payload, ttl=0, kept_for=3600)
+    work_off(app)
+    assert result.get(timeout=1) == "theirs"
+    assert runs == []
+
+
+def test_it_runs_when_the_run_it_waited_for_has_failed(app, task, runs, clock):
+    claim = run_elsewhere(task)
+    result = task.apply_async((1,), task_id="waits")
+    deliver_one(app)
+    store_of(app).release(key_of(task, 1), "owner", claim.delivery)
+    work_off(app)
+    assert result.get(timeout=1) == 1
+    assert runs == ["waits"]
+
+
+def test_several_that_wait_have_one_run_when_the_run_they_waited_for_has_failed(app, task, runs, clock):
+    claim = run_elsewhere(task)
+    results = [task.apply_async((1,), task_id=f"waits-{number}") for number in range(3)]
+    for message in published(app):
+        execute(receive(app, message))
+    store_of(app).release(key_of(task, 1), "owner", claim.delivery)
+    clock.advance(1)
+    assert len(work_off(app)) == 3
+    assert len(runs) == 1
+    assert [result.get(timeout=1) for result in results] == [1, 1, 1]
+
+
+def test_a_call_that_a_run_makes_itself_runs_after_it(app, clock):
+    """Such a task goes on where it left off, so the result of the run is no answer."""
+    runs, made = [], []
+
+    @app.task(bind=True, shared=False, **HERD)
+    def again(self, n):
+        runs.append(self.request.id)
+        if len(runs) == 1:
+            clock.advance(1)
+            made.append(again.delay(n))
+            ended = execute(receive(app, published(app)[0]))
+            assert ended.info.state == states.IGNORED
+        return len(runs)
+
+    first = again.delay(1)
+    clock.advance(1)
+    assert work_off(app) == [first.id, made[0].id]
+    assert runs == [first.id, made[0].id]
+    assert made[0].get(timeout=1) == 2
+
+
+# When it runs instead.
+
+
+def test_a_delivery_from_a_fanout_exchange_never_waits(app, task, runs):
+    """Sent again, it would come to every worker."""
+    broadcast = Exchange("broadcast", type="fanout")
+    app.conf.task_queues = [Queue(app.conf.task_default_queue), Queue("all", broadcast)]
+    before = run_elsewhere(task)
+    task.apply_async((1,), task_id="fanned")
+    (message,) = published(app)
+    message.delivery_info = {**message.delivery_info, "exchange": "broadcast"}
+    assert execute(receive(app, message)).retval == 1
+    assert runs == ["fanned"]
+    assert published(app) == []
+    after = entry_of(task, 1)
+    assert (after.owner, after.delivery) == ("owner", before.delivery)
+
+
+def test_a_delivery_from_another_exchange_waits_where_there_are_fanout_ones_as_well(app, task, runs):
+    broadcast = Exchange("broadcast", type="fanout")
+    app.conf.task_queues = [Queue(app.conf.task_default_queue), Queue("all", broadcast)]
+    run_elsewhere(task)
+    task.apply_async((1,), task_id="waits")
+    deliver_one(app)
+    assert runs == []
+
+
+def test_a_delivery_that_cannot_be_sent_again_runs(app, task, runs, monkeypatch, caplog):
+    before = run_elsewhere(task)
+    result = task.apply_async((1,), task_id="waits")
+    (message,) = published(app)
+
+    def refuse(*args, **options):
+        raise OperationalError("no broker")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(app.amqp, "send_task_message", refuse)
+        execute(receive(app, message))
+    assert runs == ["waits"]
+    assert result.get(timeout=1) == 1
+    assert "could not be sent again to wait; it runs now" in caplog.text
+    after = entry_of(task, 1)
+    assert (after.owner, after.delivery, after.expires) == ("owner", before.delivery, before.expires)
+
+
+# Where it is sent.
+
+
+def test_it_is_sent_when_every_handler_of_prerun_has_loaded_its_context(app, task):
+    """Loggers and tracers add to a message what they find in their context."""
+    context: ContextVar[str] = ContextVar("context", default="another task's")
+    sent = []
+
+    def load(task_id, **_):
+        context.set(f"of {task_id}")
+
+    def note(headers, **_):
+        sent.append((headers["id"], context.get()))
+
+    run_elsewhere(task)
+    task.apply_async((1,), task_id="waits")
+    (message,) = published(app)
+    request = receive(app, message)
+    signals.task_prerun.connect(load)
+    signals.before_task_publish.connect(note)
+    try:
+        execute(request)
+    finally:
+        signals.task_prerun.disconnect(load)
+        signals.before_task_publish.disconnect(note)
+    assert sent == [("waits", "of waits")]
+
+
+def test_it_leaves_the_claim_of_the_run_and_stores_nothing(app, memory, task):
+    before = run_elsewhere(task)
+    task.apply_async((1,), task_id="waits")
+    deliver_one(app)
+    after = entry_of(task, 1)
+    assert (after.owner, after.delivery, after.expires) == ("owner", before.delivery, before.expires)
+    assert after.awaited
+    assert memory.read(key_of(task, 1)).result is None
+    assert task.AsyncResult("waits").state == states.PENDING
+
+
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_it_pays_for_a_rate_limit_once(app, task, protocol):
+    """Else waiting messages would use up the tokens of other calls."""
+    app.conf.task_protocol = protocol
+    bucket = TokenBucket(1, capacity=10)
+    consumer = Consumer(app)
+    consumer.task_buckets = {task.name: bucket}
+    full = bucket._tokens
+    run_elsewhere(task)
+    task.apply_async((1,), task_id="waits")
+    (message,) = published(app)
+    execute(receive(app, message, consumer))
+    assert bucket._tokens == full, "Celery takes a token for it"
+    (again,) = published(app)
+    receive(app, again, consumer)
+    assert bucket._tokens == full + 1, "and for this one, too, which is given back"
+
+
+def test_with_a_cache_it_waits_as_well(app, runs):
+    @app.task(bind=True, shared=False, **BOTH)
+    def cached(self, n):
+        runs.append(n)
+
+    run_elsewhere(cached)
+    cached.apply_async((1,), task_id="waits")
+    deliver_one(app)
+    assert runs == []
+    assert [message.headers["id"] for message in published(app)] == ["waits"]

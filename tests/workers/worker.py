@@ -1,8 +1,0 @@
-"""What ``celery -A tests.workers.worker`` runs, as the environment says."""
-
-import json
-import os
-
-from .project import create_app
-
-app = create_app(**json.loads(os.environ["TEST_PROJECT"])).app
