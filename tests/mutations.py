@@ -1,0 +1,292 @@
+"""Take one safeguard after another out of the package, and see whether a test fails.
+
+    python tests/mutations.py [--only NAME] [--command "python -m pytest ..."] [--list]
+
+Each *mutation* is a small edit of the source, in a copy of the package and its tests in a temporary folder.
+The commands run there one after another, until one fails. Exit code 1 means that a mutant survived, 2 that
+a command fails without any mutation, or that an edit does not fit the source any more.
+
+This is a script, and no test: it takes minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+#: The fastest tests first.
+COMMANDS = (
+    "python -m pytest -x -q -p no:cacheprovider tests/unit/sharing",
+    "python -m pytest -x -q -p no:cacheprovider tests/integration/stores/test_conformance.py -k Memory",
+)
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One edit.
+
+    :ivar safeguard: what it takes away.
+    :ivar path: the file, below the package.
+    :ivar before: a text that is there once, after *within*.
+    :ivar after: what comes instead of it.
+    :ivar within: the line that begins the function; empty for the whole file.
+    """
+
+    safeguard: str
+    path: str
+    before: str
+    after: str
+    within: str = ""
+
+    def edited(self, text: str) -> str:
+        """Return the source with the edit in it.
+
+        :raises LookupError: if the source has changed.
+        """
+        start = text.find(self.within)
+        place = text.find(self.before, start)
+        if start < 0 or place < 0 or (not self.within and text.count(self.before) != 1):
+            raise LookupError(f"{self.safeguard}: {self.path} has no {self.before!r} after {self.within!r}")
+        return text[:place] + self.after + text[place + len(self.before) :]
+
+
+MUTATIONS = (
+    Mutation(
+        "delivery token",
+        "stores/rules.py",
+        "before.delivery == delivery:",
+        "before.owner == owner and before.is_running:",
+        within="\ndef claim(",
+    ),
+    Mutation(
+        "delivery token, while renewing",
+        "stores/rules.py",
+        "before.delivery == delivery:",
+        "before.owner == owner and before.is_running:",
+        within="\ndef renew(",
+    ),
+    Mutation(
+        "delivery token, while completing",
+        "stores/rules.py",
+        "before.delivery == delivery:",
+        "before.owner == owner and before.is_running:",
+        within="\ndef complete(",
+    ),
+    Mutation(
+        "delivery token, named by the worker",
+        "handlers.py",
+        "run.delivery = _token_of(request) or run.delivery",
+        "run.delivery = run.id",
+    ),
+    Mutation(
+        "queued/running distinction, for a delivery",
+        "stores/rules.py",
+        "if live is not None and live.is_running:",
+        "if live is not None and (live.is_running or live.owner != owner):",
+        within="\ndef claim(",
+    ),
+    Mutation(
+        "queued/running distinction, for a renewal",
+        "stores/rules.py",
+        "if live is not None and live.is_running:",
+        "if live is not None:",
+        within="\ndef renew(",
+    ),
+    Mutation(
+        "short queued claims",
+        "sharing/claims.py",
+        "return min(self._installation.settings.lease, ",
+        "return max(self._installation.settings.lease, ",
+    ),
+    Mutation(
+        "short queued claims, never extended",
+        "stores/rules.py",
+        "        return replace(live, at=now), entry\n    before",
+        "        live = replace(live, expires=now + lease)\n"
+        "        return replace(live, at=now), replace(entry, claim=live)\n    before",
+        within="\ndef lookup_or_claim(",
+    ),
+    Mutation(
+        "the result kept for displaced calls, by a run",
+        "stores/rules.py",
+        "(before.awaited or before.is_running or before.owner != owner)",
+        "before.awaited",
+        within="\ndef _running(",
+    ),
+    Mutation(
+        "the result kept for displaced calls, by a call",
+        "stores/rules.py",
+        "awaited=is_awaited, message_expires=ends",
+        "awaited=before is not None and before.awaited, message_expires=ends",
+        within="\ndef lookup_or_claim(",
+    ),
+    Mutation(
+        "the result kept for displaced calls, at the end",
+        "sharing/middleware.py",
+        "kept_for=REMEMBERED_FOR",
+        "kept_for=0.0",
+    ),
+    Mutation(
+        "release after an unclaimed run, in the store",
+        "stores/rules.py",
+        "    if before.delivery is not None and (delivery is None",
+        "    if before.delivery is None and delivery is not None:\n"
+        "        return False, entry\n"
+        "    if before.delivery is not None and (delivery is None",
+        within="\ndef release(",
+    ),
+    Mutation(
+        "release after an unclaimed run, by the worker",
+        "sharing/middleware.py",
+        "        elif share.lease is not None:\n            share.lease.begin()",
+        "        elif entry is None:\n            share.lease = None\n"
+        "        elif share.lease is not None:\n            share.lease.begin()",
+        within="def _decide(",
+    ),
+    Mutation(
+        "regaining",
+        "stores/rules.py",
+        "    regained =",
+        "    if before is None or now >= before.expires:\n        return False, entry\n    regained =",
+        within="\ndef renew(",
+    ),
+    Mutation(
+        "regaining, of the same delivery",
+        "stores/rules.py",
+        "before.delivery == delivery:",
+        "before.delivery == delivery and now < before.expires:",
+        within="\ndef renew(",
+    ),
+    Mutation(
+        "regaining, by a run that began without the store",
+        "sharing/middleware.py",
+        "        elif share.lease is not None:\n            share.lease.begin()",
+        "        elif share.lease is not None:\n            entry is not None and share.lease.begin()",
+        within="def _decide(",
+    ),
+    Mutation(
+        "dropping expires when waiting",
+        "sharing/waiting.py",
+        "retries=request.retries, expires=None\n    )\n    given = {name: value for name, value in "
+        "options.items() if value}\n    again.apply_async(add_to_parent=False, expires=None, **given)",
+        "retries=request.retries\n    )\n    given = {name: value for name, value in "
+        "options.items() if value}\n    again.apply_async(add_to_parent=False, **given)",
+    ),
+    Mutation(
+        "owner check on release",
+        "stores/rules.py",
+        "before.owner != owner or ",
+        "",
+        within="\ndef release(",
+    ),
+    Mutation(
+        "lease",
+        "sharing/leases.py",
+        "self.seconds = min(seconds, longest)",
+        "self.seconds = longest",
+    ),
+    Mutation(
+        "lease, renewed",
+        "sharing/leases.py",
+        "if time.monotonic() + self.seconds < self._ends:",
+        "if False:",
+    ),
+    Mutation(
+        "lease, that lapses",
+        "stores/rules.py",
+        "claim is None or now >= claim.expires or",
+        "claim is None or",
+        within="def live_claim(",
+    ),
+)
+
+
+def copy_project(folder: Path) -> Path:
+    """Copy what the tests need into *folder*. Return the package in there."""
+    for name in ("jobtastic_signals", "tests", "docs", "benchmarks"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "CHANGELOG.md", "conftest.py", "tox.ini"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, folder / name)
+    return folder / "jobtastic_signals"
+
+
+def first_failure(commands: Sequence[str], folder: Path) -> str | None:
+    """Return the last lines of the first command that fails in *folder*; ``None`` if all pass."""
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    for command in commands:
+        words = shlex.split(command)
+        words[0] = sys.executable if words[0] == "python" else words[0]
+        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return "\n".join((done.stdout + done.stderr).splitlines()[-12:])
+    return None
+
+
+def survives(mutation: Mutation | None, commands: Sequence[str]) -> tuple[bool, str]:
+    """Return whether all commands pass with a mutation, and the output of the one that failed."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as name:
+        package = copy_project(Path(name))
+        if mutation is not None:
+            file = package / mutation.path
+            file.write_text(mutation.edited(file.read_text()))
+        failure = first_failure(commands, Path(name))
+        return failure is None, failure or ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try all mutations. Return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--command", action="append", help="instead of the default ones; can be repeated")
+    parser.add_argument("--only", default="", help="the beginning of the names of the safeguards")
+    parser.add_argument("--list", action="store_true", help="name the mutations, and check that they fit")
+    given = parser.parse_args(arguments)
+    commands = given.command or list(COMMANDS)
+    chosen = [mutation for mutation in MUTATIONS if mutation.safeguard.startswith(given.only)]
+    try:
+        return _list(chosen) if given.list else _try(chosen, commands)
+    except LookupError as error:
+        print(error)
+        return 2
+
+
+def _list(mutations: Sequence[Mutation]) -> int:
+    for mutation in mutations:
+        mutation.edited((ROOT / "jobtastic_signals" / mutation.path).read_text())
+        print(f"{mutation.safeguard}: {mutation.path}")
+    return 0
+
+
+def _try(mutations: Sequence[Mutation], commands: Sequence[str]) -> int:
+    passes, output = survives(None, commands)
+    if not passes:
+        print(f"the tests fail without any mutation:\n{output}")
+        return 2
+    survivors = []
+    for mutation in mutations:
+        start = time.monotonic()
+        survived, output = survives(mutation, commands)
+        killer = next(
+            (line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))), output[-200:]
+        )
+        verdict = "SURVIVED" if survived else f"fails: {killer}"
+        print(f"{mutation.safeguard} ({time.monotonic() - start:.0f} s): {verdict}", flush=True)
+        survivors += [mutation.safeguard] if survived else []
+    if survivors:
+        print(f"no test misses: {'; '.join(survivors)}")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
