@@ -1,1 +1,1 @@
-"""What things cost, as ratios within one run: ``tox -e benchmarks``."""
+"""Measurements of what the package costs, as ratios within one run: ``tox -e benchmarks``."""

@@ -1,22 +1,18 @@
-"""What a call costs its caller, and a run its worker, beside plain Celery and beside other libraries.
+"""What a call costs its caller and a run its worker, compared with plain Celery and with other libraries.
 
-Broker and result backend are one Redis, started here; the stores are that one and ``disk://`` in a temporary
-folder. Printed are medians, and their ratio to plain Celery's.
+This starts a Redis, which is broker, result backend and one of the stores. The other store is ``disk://`` in
+a temporary folder. The output shows medians, and their ratios to plain Celery.
 """
 
 from __future__ import annotations
 
 import itertools
-import socket
-import subprocess
+import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import redis
 from celery import Celery
 from celery_heimdall import HeimdallTask
 from celery_once import QueueOnce
@@ -25,12 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 from jobtastic_signals import Jobtastic, delay_or_fail
+from tests.support.servers import redis_server
 
 from .rounds import medians
+from .runs import run_of
 
 CALLS = 10
 
-Body = Callable[..., int]
+Calls = dict[str, Callable[[], Any]]
 
 
 def double(n: int, of: str = "x", year: int = 2026) -> int:
@@ -47,15 +45,12 @@ def make_app(url: str, name: str, store: str | None = None) -> Celery:
     return app
 
 
-Calls = dict[str, Callable[[], Any]]
-
-
 def make_task(app: Celery, name: str, **options: Any) -> Any:
     return app.task(name=name, shared=False, **options)(double)
 
 
 def candidates(url: str, folder: Path) -> tuple[Calls, Calls]:
-    """What to time: calls on the client, and runs (eager, so nothing but the run itself is timed)."""
+    """Return what is timed: calls on the client, and runs as a worker makes them."""
     plain = make_app(url, "plain")
     fresh = itertools.count()
     without = make_task(plain, "without")
@@ -67,7 +62,7 @@ def candidates(url: str, folder: Path) -> tuple[Calls, Calls]:
         ),
     }
     calls: Calls = {"plain Celery": lambda: without.delay(next(fresh))}
-    runs: Calls = {"plain Celery": lambda: without.apply((next(fresh),))}
+    runs: Calls = {"plain Celery": run_of(without, zip(fresh))}
     for store in (f"disk://{folder}/store", f"{url}/3?timeout=5"):
         our_calls, our_runs = with_store(make_app(url, store, store), fresh)
         scheme = store.partition(":")[0]
@@ -79,25 +74,26 @@ def candidates(url: str, folder: Path) -> tuple[Calls, Calls]:
 
 
 def with_store(app: Celery, fresh: Iterator[int]) -> tuple[Calls, Calls]:
-    """What to time of an app with the plugin."""
+    """Return the calls and runs of an app with the plugin."""
     untouched = make_task(app, "untouched")
     shared = make_task(app, "shared", herd_avoidance_timeout=60)
     cached = make_task(app, "cached", herd_avoidance_timeout=60, cache_duration=600)
-    cached.apply((0,))
+    again = run_of(cached, itertools.repeat((0,)))
+    again()
     shared.delay(0)
     calls: Calls = {
         "a task without options": lambda: untouched.delay(next(fresh)),
         "a task without options, delay_or_fail": lambda: delay_or_fail(untouched, next(fresh)),
         "first call": lambda: cached.delay(next(fresh)),
         "first call, delay_or_fail": lambda: cached.delay_or_fail(next(fresh)),
-        "second call, latched on the run": lambda: shared.delay(0),
-        "later call, answered from the cache": lambda: cached.delay(0),
+        "second call, joins the run": lambda: shared.delay(0),
+        "later call, answered by the stored result": lambda: cached.delay(0),
     }
     runs: Calls = {
-        "a task without options": lambda: untouched.apply((next(fresh),)),
-        "a run with a claim": lambda: shared.apply((next(fresh),)),
-        "a run whose result is stored": lambda: cached.apply((next(fresh),)),
-        "a run that is served": lambda: cached.apply((0,)),
+        "a task without options": run_of(untouched, zip(fresh)),
+        "a run that claims": run_of(shared, zip(fresh)),
+        "a run that claims, and stores its result": run_of(cached, zip(fresh)),
+        "a run that is served": again,
     }
     return calls, runs
 
@@ -109,37 +105,11 @@ def show(console: Console, title: str, times: dict[str, float]) -> None:
     console.print(table)
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@contextmanager
-def redis_server() -> Iterator[str]:
-    """A Redis that keeps nothing, on a free port; its URL."""
-    port = free_port()
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        url = f"redis://127.0.0.1:{port}"
-        with redis.Redis.from_url(url) as client:
-            while True:
-                try:
-                    client.ping()
-                    break
-                except redis.ConnectionError:
-                    time.sleep(0.01)
-        yield url
-    finally:
-        server.terminate()
-        server.wait()
-
-
 def main() -> None:
     console = Console()
-    with tempfile.TemporaryDirectory() as folder, redis_server() as url:
+    with tempfile.TemporaryDirectory() as folder, redis_server(Path(folder)) as url:
         calls, runs = candidates(url, Path(folder))
+        console.print(f"load {os.getloadavg()[0]:.1f}")
         show(console, "a call, for its caller", medians(calls, calls=CALLS))
         show(console, "a run, for its worker", medians(runs, calls=CALLS))
 

@@ -1,4 +1,4 @@
-"""What events cost where nobody listens: all that a run emits, beside the run."""
+"""What events cost without receivers: all that a run emits, compared with the run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from celery import Celery
 from jobtastic_signals import Jobtastic, events
 
 from .rounds import medians
+from .runs import run_of
 
 CALLS = 40
 
@@ -25,27 +26,25 @@ def runs() -> dict[str, Callable[[], Any]]:
     app = Celery("events", set_as_current=False)
     app.conf.update(broker_url="memory://", result_backend="cache+memory://", jobtastic_store="memory://")
     Jobtastic(app)
-    fresh = itertools.count()
 
     @app.task(name="events.double", shared=False, herd_avoidance_timeout=60, cache_duration=60)
     def double(n: int) -> int:
         return 2 * n
 
-    def call() -> Any:
-        # It emits run_waited never, and of the rest what a stored result has.
-        return double.apply((next(fresh),))
+    # It emits run_claimed and result_stored.
+    run = run_of(double, zip(itertools.count()))
 
     def without() -> Any:
         with patch.object(events, "emit", nothing):
-            return double.apply((next(fresh),))
+            return run()
 
     def patching() -> Any:
         with patch.object(events, "emit", events.emit):
-            return double.apply((next(fresh),))
+            return run()
 
-    double.apply((-1,))
+    run()
     return {
-        "a run that stores its result": call,
+        "a run that stores its result": run,
         "the same, with the price of patching": patching,
         "the same, without events": without,
         "emit, nobody listens": lambda: events.emit(events.cache_hit, None, key="key", task_id="id"),

@@ -1,7 +1,7 @@
-"""What a key costs, beside those of other libraries and beside JSON with BLAKE2b.
+"""What a key costs, compared with those of other libraries and with JSON and BLAKE2b.
 
-Small calls are a text, a number and a list of two numbers; ``unique_on`` makes celery-singleton
-bind its arguments, as we do.
+A small call has a text, a number and a list of two numbers. ``unique_on`` makes celery-singleton bind its
+arguments, as we do.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobtastic_signals import Jobtastic
-from jobtastic_signals.registry import required_sharing_of
+from jobtastic_signals.installation import required_sharing_of
 
 from .rounds import medians
 
@@ -34,7 +34,7 @@ def report(customer: str, year: int = 2026, regions: Any = ()) -> None: ...
 
 
 def key_maker(task: Any) -> Callable[..., str]:
-    """What makes the key of a call of *task* with keywords, as ``apply_async`` does."""
+    """Return what makes the key of a call of *task* with keywords, as ``apply_async`` does."""
     task = task.app.tasks[task.name]
     _, policy = required_sharing_of(task)
     return lambda **kwargs: policy.keys.key(task, (), kwargs)

@@ -1,4 +1,4 @@
-"""How all benchmarks measure: in rounds that are interleaved, so that what slows one slows all."""
+"""How all benchmarks measure: in interleaved rounds, so that whatever slows one candidate slows all."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ __all__ = ["medians"]
 ROUNDS = 150
 
 
-def medians(what: Mapping[str, Callable[[], Any]], *, calls: int, rounds: int = ROUNDS) -> dict[str, float]:
-    """The median time of one call of each, in microseconds, from *rounds* of so many *calls*."""
-    times: dict[str, list[float]] = {name: [] for name in what}
-    order = list(what)
+def medians(
+    candidates: Mapping[str, Callable[[], Any]], *, calls: int, rounds: int = ROUNDS
+) -> dict[str, float]:
+    """Return the median time of one call of each candidate, in microseconds.
+
+    :param calls: how often a candidate is called in each of its rounds.
+    :param rounds: how often each candidate has its turn.
+    """
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    order = list(candidates)
     for _ in range(rounds):
-        random.shuffle(order)  # What comes after another pays for what that left behind.
+        random.shuffle(order)  # A candidate pays for what the one before it left behind.
         for name in order:
-            call = what[name]
+            call = candidates[name]
             start = time.perf_counter()
             for _ in range(calls):
                 call()

@@ -1,51 +1,33 @@
-"""What each store takes for what a call and a run ask of it.
+"""What each store takes for the operations of a call and of a run.
 
-Redis and Memcached are started here; Django's caches are on that Redis, and in SQLite.
+This starts Redis and Memcached. Django's caches are on that Redis, and in SQLite.
 """
 
 from __future__ import annotations
 
 import itertools
-import subprocess
+import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import django
 import redis
 from django.conf import settings
 from django.core.management import call_command
-from pymemcache.client.base import Client
 
 from jobtastic_signals import Store
 from jobtastic_signals.stores import open_store
+from tests.support.servers import memcached, redis_server
 
-from .calls import free_port, redis_server
-from .rounds import medians
+from .rounds import ROUNDS, medians
 
 CALLS = 5
 
-
-@contextmanager
-def memcached() -> Iterator[str]:
-    """A Memcached on a free port; its URL."""
-    port = free_port()
-    user = ["-u", "nobody"]
-    server = subprocess.Popen(["memcached", "-p", str(port), "-l", "127.0.0.1", *user])
-    try:
-        while True:
-            try:
-                Client(("127.0.0.1", port)).version()
-                break
-            except OSError:
-                time.sleep(0.01)
-        yield f"memcached://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait()
+PAYLOAD = b"42" * 50
 
 
 def configure_django(redis_url: str, database: str) -> None:
@@ -66,29 +48,29 @@ def configure_django(redis_url: str, database: str) -> None:
 
 
 def operations(store: Store) -> dict[str, Callable[[], Any]]:
-    fresh = itertools.count()
-    store.settle("cached", "owner", b"42" * 50, None)
-
-    def first() -> None:
-        store.ask(f"key-{next(fresh)}", "owner", 60.0)
+    """Return what is timed of *store*. Each run finds the queued claim of its own call, as most runs do."""
+    fresh, published = itertools.count(), itertools.count()
+    store.complete("cached", "owner", None, PAYLOAD, ttl=None)
+    for n in range(ROUNDS * CALLS):
+        store.lookup_or_claim(f"run-{n}", "owner", 3600.0)
 
     def run() -> None:
-        key = f"run-{next(fresh)}"
-        store.admit(key, "owner", 30.0)
-        store.settle(key, "owner", b"42" * 50, 60.0)
+        n = next(published)
+        store.claim(f"run-{n}", "owner", "delivery", 30.0)
+        store.complete(f"run-{n}", "owner", "delivery", PAYLOAD, ttl=60.0, index=f"index-{n}")
 
     return {
-        "a first call": first,
-        "a call answered from the cache": lambda: store.ask("cached", "other", 60.0),
-        "a run, and its result": run,
+        "a first call": lambda: store.lookup_or_claim(f"key-{next(fresh)}", "owner", 30.0),
+        "a call answered by a stored result": lambda: store.lookup_or_claim("cached", "other", 30.0),
+        "a run, its result and its index": run,
     }
 
 
 def main() -> None:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        redis_url = stack.enter_context(redis_server())
-        memcached_url = stack.enter_context(memcached())
+        redis_url = stack.enter_context(redis_server(Path(folder)))
+        memcached_url, _ = stack.enter_context(memcached(Path(folder)))
         configure_django(f"{redis_url}/2", f"{folder}/db.sqlite")
         urls = {
             "memory": "memory://",
@@ -99,14 +81,17 @@ def main() -> None:
             "Django on SQLite": "django://database?timeout=5",
         }
         with redis.Redis.from_url(f"{redis_url}/3") as client:
-            what: dict[str, Callable[[], Any]] = {"redis-py, GET": lambda: client.get("key")}
+            candidates: dict[str, Callable[[], Any]] = {"redis-py, GET": lambda: client.get("key")}
             for name, url in urls.items():
                 for operation, call in operations(open_store(url)).items():
-                    what[f"{name}, {operation}"] = call
-            times = medians(what, calls=CALLS)
-    print(f"Python {sys.version.split()[0]}, microseconds, medians, and their ratio to a GET")
+                    candidates[f"{name}, {operation}"] = call
+            times = medians(candidates, calls=CALLS)
+    load = os.getloadavg()[0]
+    print(
+        f"Python {sys.version.split()[0]}, load {load:.1f}, microseconds, medians, and their ratio to a GET"
+    )
     for name, microseconds in times.items():
-        print(f"  {name:48} {microseconds:8.0f} {microseconds / times['redis-py, GET']:7.2f}")
+        print(f"  {name:52} {microseconds:8.0f} {microseconds / times['redis-py, GET']:7.2f}")
 
 
 if __name__ == "__main__":
