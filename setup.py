@@ -3,6 +3,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+REPOSITORY = "https://github.com/jobtastic-signals/jobtastic-signals"
 VERSION = next(
     line.split('"')[1]
     for line in (HERE / "jobtastic_signals" / "__init__.py").read_text().splitlines()
@@ -25,6 +26,13 @@ setup(
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="MIT",
+    url=REPOSITORY,
+    project_urls={
+        "Documentation": f"{REPOSITORY}/tree/main/docs",
+        "Changelog": f"{REPOSITORY}/blob/main/CHANGELOG.md",
+        "Source": REPOSITORY,
+        "Issues": f"{REPOSITORY}/issues",
+    },
     packages=find_packages(include=["jobtastic_signals", "jobtastic_signals.*"]),
     package_data={"jobtastic_signals": ["py.typed", "web/static/*", "demo/web/*"]},
     entry_points={"celery.commands": ["jobtastic = jobtastic_signals.cli:jobtastic"]},
