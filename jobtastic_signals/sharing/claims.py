@@ -143,10 +143,8 @@ def has_ended(claim: Claim, meta: backend.Meta | None, *, success_counts_after: 
     :param success_counts_after: seconds after which a success is an ending. Celery shows a success to
         everybody before the process can store it, so it may be worth waiting for; ``None`` for never.
     """
-    if meta is None or meta["status"] not in states.READY_STATES:
-        return False
-    ended = _timestamp(meta.get("date_done"))
-    if ended is None or ended <= claim.since:
+    ended = _ended_at(meta)
+    if meta is None or ended is None or ended <= claim.since:
         return False
     if meta["status"] != states.SUCCESS:
         return True
@@ -161,9 +159,7 @@ def has_earlier_result(claim: Claim, meta: backend.Meta | None) -> bool:
 
     :param meta: what the result backend knows of the owner.
     """
-    if meta is None or meta["status"] not in states.READY_STATES:
-        return False
-    ended = _timestamp(meta.get("date_done"))
+    ended = _ended_at(meta)
     return ended is not None and ended <= claim.since
 
 
@@ -171,6 +167,13 @@ def seconds_until(eta: str | None) -> float:
     """Return how many seconds *eta*, as ISO text, lies ahead; 0 for ``None`` and for the past."""
     due = _timestamp(eta)
     return 0.0 if due is None else max(due - time.time(), 0.0)
+
+
+def _ended_at(meta: backend.Meta | None) -> float | None:
+    """Return when an owner ended, as Unix time; ``None`` if the result backend knows of no ending."""
+    if meta is None or meta["status"] not in states.READY_STATES:
+        return None
+    return _timestamp(meta.get("date_done"))
 
 
 def _timestamp(moment: object) -> float | None:

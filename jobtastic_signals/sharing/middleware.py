@@ -33,6 +33,9 @@ __all__ = ["Sharing"]
 
 logger = logging.getLogger(__name__)
 
+#: Seconds after an owner's success for which its result is expected in the store.
+ON_ITS_WAY = 2.0
+
 
 def _parse_timeout(value: Any) -> float | None:
     if value is None:
@@ -214,10 +217,6 @@ class Sharing(Middleware):
             store.identity,
             store.url,
         )
-
-
-#: Seconds after an owner's success for which its result is expected in the store.
-ON_ITS_WAY = 2.0
 
 
 def _warn_of_unwritable(run: Run, error: Exception) -> None:

@@ -140,17 +140,19 @@ class CompareAndSwapStore(Store):
         waited_for: str | None = None,
         lapsed: Claim | None = None,
     ) -> Result | Claim:
-        def decide(entry: Entry, now: float) -> tuple[Result | Claim, Entry]:
-            return rules.claim(
-                entry, now, owner, delivery, lease, called=called, waited_for=waited_for, lapsed=lapsed
-            )
-
+        decide = partial(
+            rules.claim,
+            owner=owner,
+            delivery=delivery,
+            lease=lease,
+            called=called,
+            waited_for=waited_for,
+            lapsed=lapsed,
+        )
         return self._exchanged(key, decide)
 
     def renew(self, key: str, owner: str, delivery: str, lease: float, *, ran_for: float = 0.0) -> bool:
-        def decide(entry: Entry, now: float) -> tuple[bool, Entry]:
-            return rules.renew(entry, now, owner, delivery, lease, ran_for=ran_for)
-
+        decide = partial(rules.renew, owner=owner, delivery=delivery, lease=lease, ran_for=ran_for)
         return self._exchanged(key, decide, needs_payload=False)
 
     def complete(
@@ -192,9 +194,9 @@ class CompareAndSwapStore(Store):
         requeue: float = 0.0,
         unless_awaited: bool = False,
     ) -> bool:
-        def decide(entry: Entry, now: float) -> tuple[bool, Entry]:
-            return rules.release(entry, now, owner, delivery, requeue=requeue, unless_awaited=unless_awaited)
-
+        decide = partial(
+            rules.release, owner=owner, delivery=delivery, requeue=requeue, unless_awaited=unless_awaited
+        )
         return self._exchanged(key, decide, needs_payload=False)
 
     def forget(self, key: str) -> bool:
