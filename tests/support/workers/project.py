@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextvars
 import enum
-import gc
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 from celery import Celery, Task, group
 from celery._state import _deregister_app
@@ -98,6 +98,19 @@ def create_app(conf: dict[str, Any], journal: str, *, plugin: bool = True) -> Si
     return SimpleNamespace(app=app, runs=partial(read, Path(journal)), key=key, **tasks)
 
 
+_closed: WeakSet[Celery] = WeakSet()
+
+
+def _forget_unless_closed(
+    result: AsyncResult, closed: WeakSet[Celery] = _closed, forget: Any = AsyncResult.__del__
+) -> None:
+    if result.app not in closed:
+        forget(result)
+
+
+AsyncResult.__del__ = _forget_unless_closed
+
+
 def close(app: Celery) -> None:
     """Close the connections of *app*, and let none of its results look for its server any more.
 
@@ -106,10 +119,7 @@ def close(app: Celery) -> None:
     """
     if (poller := _pollers.pop(app.conf.result_backend, None)) is not None:
         close(poller)
-    for found in gc.get_objects():
-        # Without isinstance(), which asks proxies for what they stand for.
-        if issubclass(type(found), AsyncResult) and found.app is app:
-            found.backend = None
+    _closed.add(app)
     app.close()
     client = getattr(app.backend, "client", None)
     if hasattr(client, "connection_pool"):
