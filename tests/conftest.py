@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +22,15 @@ from tests.support.unit_apps import NewApp, nothing_shared
 SHARED = pytest.StashKey[Shared]()
 
 
+#: Temporary folders are here where that has room: databases and brokers of tests wait for the disk otherwise.
+MEMORY = Path("/dev/shm")
+ROOM = 4 << 30
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ.setdefault("TMPDIR", str(MEMORY))
+        tempfile.tempdir = None  # It is remembered.
     if not hasattr(config, "workerinput"):
         config.stash[SHARED] = Shared()
         if getattr(config.option, "dist", "no") != "no":
