@@ -6,19 +6,23 @@ changes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from celery import Celery, Task
-from celery._state import _task_stack
+from celery._state import _on_app_finalizers, _task_stack
 from celery.result import AsyncResult
 from kombu import serialization
 from kombu.messaging import Producer
+from kombu.utils.functional import maybe_evaluate
 
 __all__ = [
     "GatedProducer",
     "annotations_of",
+    "close_backend_of_thread",
     "drop_annotations",
     "dump_pydantic_arguments",
     "is_fanout",
@@ -34,13 +38,14 @@ __all__ = [
     "running_tasks",
     "serializer_named_by",
     "set_annotations",
+    "steps_of_finalizing",
     "tasks_without_finalizing",
     "thread_oid",
     "use_thread_oid",
 ]
 
 
-def annotations_of(app: Celery) -> list[Any]:
+def annotations_of(app: Celery[Any]) -> list[Any]:
     """Return the list that Celery looks through whenever a task class binds.
 
     ``Celery.annotations`` is not documented. The setting is, but Celery reads it once and stops at the first
@@ -50,42 +55,68 @@ def annotations_of(app: Celery) -> list[Any]:
     return annotations
 
 
-def set_annotations(app: Celery, annotations: list[Any]) -> None:
+def set_annotations(app: Celery[Any], annotations: list[Any]) -> None:
     """Replace the list of :func:`annotations_of`."""
     app.annotations = annotations
 
 
-def drop_annotations(app: Celery) -> None:
+def drop_annotations(app: Celery[Any]) -> None:
     """Let Celery read its setting again."""
     del app.annotations
 
 
-def tasks_without_finalizing(app: Celery) -> Mapping[str, Task]:
+def tasks_without_finalizing(app: Celery[Any]) -> Mapping[str, Task[Any, Any]]:
     """Return the tasks that are registered by now.
 
     ``app.tasks`` also finalizes the app, which would run the finalizers of shared tasks too early.
     """
-    tasks: Mapping[str, Task] = app._tasks
+    tasks: Mapping[str, Task[Any, Any]] = app._tasks
     return tasks
 
 
-def real_task(task: Task) -> Task:
+def steps_of_finalizing(app: Celery[Any]) -> Iterator[Callable[[], object]]:
+    """Yield functions that finalize *app* together. Each may raise, and the next one continues.
+
+    ``Celery.finalize`` stops at the first task that cannot bind, and does nothing when it is called again.
+    """
+    failed = False
+
+    def finalize() -> None:
+        nonlocal failed
+        failed = True
+        app.finalize()
+        failed = False
+
+    yield finalize
+    for finalizer in list(_on_app_finalizers) if failed else ():
+        yield partial(_finalize_quietly, finalizer, app)
+    while app._pending:
+        yield partial(maybe_evaluate, app._pending.popleft())
+
+
+def _finalize_quietly(finalizer: Callable[[Celery[Any]], object], app: Celery[Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # It may make a task of Celery's once more, which changes nothing.
+        finalizer(app)
+
+
+def real_task(task: Task[Any, Any]) -> Task[Any, Any]:
     """Return the task behind the proxy that ``@app.task`` returns. There is no public way to ask for it."""
-    found: Task = getattr(task, "_get_current_object", lambda: task)()
+    found: Task[Any, Any] = getattr(task, "_get_current_object", lambda: task)()
     return found
 
 
-def running_tasks() -> list[Task]:
+def running_tasks() -> list[Task[Any, Any]]:
     """Return the tasks that run in this thread, the innermost last.
 
     ``current_task`` and ``app.current_worker_task`` return the innermost only.
     """
-    stack: list[Task] = _task_stack.stack
+    stack: list[Task[Any, Any]] = _task_stack.stack
     return stack
 
 
 @contextmanager
-def running_as(task: Task | None, request: Any) -> Iterator[None]:
+def running_as(task: Task[Any, Any] | None, request: Any) -> Iterator[None]:
     """Let this thread publish as part of the run of *task* under *request*.
 
     Celery finds the parent of a call through stacks of each thread. No public function carries them over.
@@ -102,15 +133,27 @@ def running_as(task: Task | None, request: Any) -> Iterator[None]:
         _task_stack.pop()
 
 
-def thread_oid(app: Celery) -> str:
+def thread_oid(app: Celery[Any]) -> str:
     """Return the name of this thread's reply queue, which ``rpc://`` reads from. Undocumented."""
     oid: str = app.thread_oid
     return oid
 
 
-def use_thread_oid(app: Celery, oid: str) -> None:
+def use_thread_oid(app: Celery[Any], oid: str) -> None:
     """Let replies to what this thread publishes go to the queue of another thread."""
     app._local.oid = oid
+
+
+def close_backend_of_thread(app: Celery[Any]) -> None:
+    """Close the connections of *app*'s result backend in this thread, which ends.
+
+    Celery makes a backend for each thread, and leaves its connections to the garbage collector.
+    """
+    backend = vars(app._local).pop("backend", None)
+    if backend is not None:
+        pool = getattr(vars(backend).get("client"), "connection_pool", None)
+        if pool is not None:
+            pool.disconnect()
 
 
 def known_meta(result: AsyncResult[Any]) -> Any:
@@ -172,7 +215,7 @@ def restore_unacknowledged(consumer: Any, delivery_tag: str) -> None:
         restore(delivery_tag)
 
 
-def is_fanout(app: Celery, exchange: str | None) -> bool:
+def is_fanout(app: Celery[Any], exchange: str | None) -> bool:
     """Return whether *exchange* gives each message to every worker.
 
     ``app.amqp.queues`` is public, but a message names only its exchange, and not the type.
@@ -194,7 +237,7 @@ def serializer_named_by(content_type: str | None) -> str | None:
     return name
 
 
-def dump_pydantic_arguments(task: Task, args: Any, kwargs: Any) -> tuple[Any, Any]:
+def dump_pydantic_arguments(task: Task[Any, Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
     """Return the arguments with pydantic models dumped, like Celery 5.7 and later do for a caller.
 
     Celery does it inside ``apply_async``, after our override.

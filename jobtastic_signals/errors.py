@@ -1,4 +1,4 @@
-"""Every error of this package is a :exc:`JobtasticError`."""
+"""Every error that this package raises is a :exc:`JobtasticError`. Tasks raise :exc:`UserFacingError`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ __all__ = [
     "OptionError",
     "SettingError",
     "StoreError",
+    "UnreadableStateError",
+    "UserFacingError",
 ]
 
 
@@ -48,3 +50,33 @@ class BrokerUnavailableError(JobtasticError, OperationalError):
 
     What it says by itself is another :exc:`kombu.exceptions.OperationalError`.
     """
+
+
+class UnreadableStateError(JobtasticError):
+    """What the result backend has of a task cannot be decoded in this process."""
+
+
+class UserFacingError(Exception):
+    """Raise this in a task to fail with a text for the people who wait for it.
+
+    The endpoints send the text as ``message``, and the element shows it. All other exceptions are shown to
+    people as a failure without a reason, because their texts may reveal what is not for them.
+
+    Celery's result serializers keep the class of an exception and its positional arguments. So a subclass
+    takes positional arguments, and passes the text to this class. The process that reads the status must
+    have imported it.
+
+    >>> class NoRows(UserFacingError):
+    ...     def __init__(self, file):
+    ...         super().__init__(f"{file} has no rows.")
+    >>> str(NoRows("sales.csv")), NoRows("sales.csv")
+    ('sales.csv has no rows.', NoRows('sales.csv'))
+    """
+
+    # ``args`` stay those of the subclass: its exceptions are rebuilt by calling it with them.
+    def __init__(self, message: object, /) -> None:
+        self._message = str(message)
+
+    def __str__(self) -> str:
+        # An ``__init__`` of a subclass may not have called this one.
+        return getattr(self, "_message", None) or super().__str__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -12,9 +13,12 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.backends.cache import _DUMMY_CLIENT_CACHE
 
 from jobtastic_signals import Jobtastic, Middleware, events
+from jobtastic_signals.support.rare_warnings import rare_warnings
 from jobtastic_signals.testing import Clock
+from tests.support.passwords import PasswordWatch
 from tests.support.shared import ADDRESS, Remote, Shared
 from tests.support.sockets import refusing
 from tests.support.unit_apps import NewApp, nothing_shared
@@ -46,6 +50,27 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def shared(pytestconfig: pytest.Config) -> Shared | Remote:
     """Servers and workers that run for the whole session; see :mod:`.support.shared`."""
     return pytestconfig.stash.get(SHARED, None) or Remote(os.environ[ADDRESS])
+
+
+@pytest.fixture(scope="session")
+def password_watch() -> Iterator[PasswordWatch]:
+    watch = PasswordWatch()
+    logging.getLogger().addHandler(watch)
+    yield watch
+    logging.getLogger().removeHandler(watch)
+
+
+@pytest.fixture(autouse=True)
+def _no_password_is_logged(password_watch: PasswordWatch) -> Iterator[None]:
+    """Fail a test during which a password of the tests was logged, in whichever thread."""
+    yield
+    assert password_watch.taken() == []
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_due():
+    """No warning is left out because another test had one of its kind."""
+    rare_warnings.forget()
 
 
 @pytest.fixture
@@ -99,3 +124,11 @@ def new_app() -> Iterator[NewApp]:
     for app in apps:
         Jobtastic().uninstall(app)
         app.close()
+    # All result backends of this kind share it.
+    _DUMMY_CLIENT_CACHE.clear()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a body wait for its records however slow the machine is, so that a test sees them at once."""
+    monkeypatch.setattr("jobtastic_signals.progress.turns.PATIENCE", 60.0)

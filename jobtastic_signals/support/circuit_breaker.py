@@ -32,12 +32,13 @@ class CircuitBreaker:
     def __init__(
         self, *, retry_after: float = RETRY_AFTER, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.is_open = False
+        self.is_open: bool = False
         self.error: Exception | None = None
         self._retry_after, self._clock = retry_after, clock
         # Held during an outage. Never waited for, so a child may be forked at any time.
         self._outage = threading.Lock()
         self._retry_at = 0.0
+        self._suspected_at: float | None = None
 
     def lets_through(self) -> bool:
         """Return whether the caller may try: everybody while all is well, otherwise one per pause."""
@@ -58,8 +59,24 @@ class CircuitBreaker:
         self.is_open = True
         return True
 
+    def suspect(self, began: float) -> bool:
+        """Record a request that got no answer, though the server seems to be well.
+
+        Return whether another one was recorded before this one began, and none was answered since. Requests
+        that go on at the same time may all suffer from one and the same pause.
+
+        :param began: when the request began, by the clock.
+        """
+        is_repeated = self._suspected_at is not None and self._suspected_at <= began
+        if self._suspected_at is None:
+            self._suspected_at = self._clock()
+        return is_repeated
+
     def answered(self) -> bool:
         """Record an answer. Return whether an outage ends with it."""
+        self._suspected_at = None
+        if not self.is_open:
+            return False
         self.is_open = False
         try:
             self._outage.release()

@@ -2,25 +2,68 @@
 
 Each process has its own. A thread starts with the first call of :meth:`Timers.call_at`, and anew in a forked
 child. It ends with the process.
+
+A timer that is cancelled before it is due costs next to nothing. The thread is not woken for what is due
+after its next look, so many short runs can each have a timer.
 """
 
 from __future__ import annotations
 
 import heapq
-import itertools
 import logging
 import os
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
+from .safe_text import safe_repr
 from .threads import start_thread
 
-__all__ = ["Timers", "call_at"]
+__all__ = ["Timer", "Timers", "call_at"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
+
+#: Seconds after which the thread looks at the clock again, in case somebody has stopped it for a test.
+LONGEST_SLEEP = 5.0
+
+
+class Timer:
+    """A function that is due at a time of ``time.monotonic()``."""
+
+    __slots__ = ("_function", "_when")
+
+    def __init__(self, when: float, function: Callable[[], None]) -> None:
+        self._when = when
+        self._function: Callable[[], None] | None = function
+
+    def __lt__(self, other: Timer) -> bool:
+        return self._when < other._when
+
+    @property
+    def when(self) -> float:
+        """When it is due."""
+        return self._when
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nothing will be called."""
+        return self._function is None
+
+    def cancel(self) -> None:
+        """Call nothing, unless it is being called already. Let go of the function."""
+        self._function = None
+
+    def call(self) -> None:
+        """Call the function, and log what it raises."""
+        function = self._function
+        try:
+            if function is not None:
+                function()
+        except Exception:
+            logger.exception("%s failed in the background", safe_repr(function))
 
 
 class Timers:
@@ -35,8 +78,8 @@ class Timers:
         # ever.
         self._loops: dict[int, _Loop] = {}
 
-    def call_at(self, when: float, function: Callable[[], None]) -> None:
-        """Call *function* when ``time.monotonic()`` is *when*, or soon after.
+    def call_at(self, when: float, function: Callable[[], None]) -> Timer:
+        """Call *function* when ``time.monotonic()`` is *when*, or soon after, unless the timer is cancelled.
 
         An error is logged. The function should not take long, since others wait for it.
         """
@@ -44,7 +87,9 @@ class Timers:
         loop = self._loops.get(pid)
         if loop is None:
             loop = self._loops.setdefault(pid, _Loop(self._name))
-        loop.call_at(when, function)
+        timer = Timer(when, function)
+        loop.add(timer)
+        return timer
 
 
 class _Loop:
@@ -52,41 +97,47 @@ class _Loop:
         self._name = name
         # A signal handler or the garbage collector may add to it at any point of the program, so no lock of
         # ours protects it.
-        self._added: queue.SimpleQueue[tuple[float, int, Callable[[], None]]] = queue.SimpleQueue()
-        self._numbers = itertools.count()
+        self._added: deque[Timer] = deque()
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._wakes_at = 0.0
         self._starting = threading.RLock()
         self._thread: threading.Thread | None = None
 
-    def call_at(self, when: float, function: Callable[[], None]) -> None:
-        self._added.put((when, next(self._numbers), function))
+    def add(self, timer: Timer) -> None:
+        self._added.append(timer)
         if self._thread is None or not self._thread.is_alive():
             with self._starting:
                 self._start()
+        # The thread looks at what was added after it has set this, and before it sleeps.
+        if timer.when < self._wakes_at:
+            self._wake.put(None)
 
     def _start(self) -> None:
         if self._thread is None or not self._thread.is_alive():
             self._thread = start_thread(self._name, self._work)
 
     def _work(self) -> None:
-        due: list[tuple[float, int, Callable[[], None]]] = []
+        due: list[Timer] = []
         while True:
-            wait = due[0][0] - time.monotonic() if due else None
-            with suppress(queue.Empty):
-                block = wait is None or wait > 0
-                timeout = None if wait is None else max(min(wait, threading.TIMEOUT_MAX), 0.0)
-                heapq.heappush(due, self._added.get(block, timeout))
-            if due and due[0][0] <= time.monotonic():
-                _call(heapq.heappop(due)[2])
+            self._wakes_at = due[0].when if due else float("inf")
+            if self._added:
+                self._take_in(due)
+                continue
+            seconds = self._wakes_at - time.monotonic()
+            if seconds > 0:
+                with suppress(queue.Empty):
+                    self._wake.get(timeout=min(seconds, LONGEST_SLEEP))
+            elif due:
+                heapq.heappop(due).call()
 
-
-def _call(function: Callable[[], None]) -> None:
-    try:
-        function()
-    except Exception:
-        logger.exception("%r failed in the background", function)
+    def _take_in(self, due: list[Timer]) -> None:
+        while self._added:
+            timer = self._added.popleft()
+            if not timer.is_cancelled:
+                heapq.heappush(due, timer)
 
 
 _timers = Timers("jobtastic")
 
 #: The functions of this package share one thread.
-call_at = _timers.call_at
+call_at: Callable[[float, Callable[[], None]], Timer] = _timers.call_at

@@ -27,11 +27,11 @@ class Record(View):
         return [f"{each.text} {each.remedy}".strip() for each in told]
 
 
-def checked(app):
+def checked(app, **options):
     """Return what a check of *app* finds if no worker can answer."""
     record = Record()
     wrong = load_tasks(app)
-    to_fix = check_app(app, record, timeout=0.01, wrong=wrong)
+    to_fix = check_app(app, record, timeout=0.01, wrong=wrong, **options)
     assert to_fix == record.to_fix == sum(each.level is Level.FIX for each in record.findings)
     return record
 

@@ -8,10 +8,13 @@ from celery import Celery, Task
 
 from jobtastic_signals.progress.report import Past
 from jobtastic_signals.progress.reporter import Progress
+from jobtastic_signals.progress.writer import Record
 from tests.support.unit_apps import work_off
 
 NEVER = {"cache_duration": -1}
-FIRST = {"progress_percent": 0, "time_remaining": -1, "completed": 0, "total": None, "message": None}
+
+#: What a record says of a run that has reported nothing.
+NOTHING = {"progress_percent": 0, "time_remaining": -1, "completed": 0, "total": None, "message": None}
 
 
 def add(app: Celery, body: Any, **options: Any) -> Task:
@@ -44,30 +47,45 @@ class Clock:
 class Reported:
     """A progress with a clock, and what it wrote."""
 
-    def __init__(self, interval: float = 0.1, past: Past | None = None) -> None:
-        self.clock = Clock()
+    def __init__(
+        self,
+        interval: float = 0.1,
+        past: Past | None = None,
+        *,
+        clock: Any = None,
+        # The timers live by another clock.
+        call_at: Any = lambda when, function: None,
+    ) -> None:
+        self.clock = clock or Clock()
         self.records: list[dict[str, Any]] = []
+        self.started = 0
         self.progress = Progress(
             "task",
-            self._write,
+            self,
             interval=interval,
             past=lambda: past or Past(),
             flushes=False,
             clock=self.clock,
-            # The timers live by another clock.
-            call_at=lambda when, function: None,
+            call_at=call_at,
+            hand_over=None,
         )
-        self.progress.begin()
 
-    def _write(self, record: Any, is_estimate: bool) -> bool:
+    def write(self, record: Record, is_estimate: bool) -> bool:
         self.records.append(dict(record))
         return True
 
-    def after(self, seconds: float, *update: Any) -> dict[str, Any]:
+    def show_start(self, record: Record | None) -> bool:
+        self.started += 1
+        return record is None or self.write(record, True)
+
+    def stop(self) -> None:
+        pass
+
+    def after(self, seconds: float, *update: Any) -> Any:
         """Update so many seconds later, and return the latest record."""
         self.clock.now += seconds
         self.progress.update(*update)
-        return self.records[-1]
+        return self.records[-1] if self.records else None
 
 
 class Unprintable:

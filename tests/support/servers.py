@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
+import json
 import os
 import random
 import shutil
@@ -20,7 +22,11 @@ import kombu
 import kombu.exceptions
 import pytest
 
+from tests.support.passwords import fail_on_passwords_in
+
 RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+_RABBITMQCTL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
+_RABBITMQ_ENVIRONMENT = "environment.json"
 
 
 REDIS_IS_READY = b"Ready to accept connections"
@@ -68,6 +74,7 @@ def wait_until(condition, *, timeout: float = 60.0, what: str = "the condition",
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > deadline:
+            faulthandler.dump_traceback(all_threads=True)
             pytest.fail(f"{what} did not come true within {timeout} s")
         time.sleep(every)
     return value
@@ -102,6 +109,7 @@ def running(
         yield process
     finally:
         stop(process, by)
+    fail_on_passwords_in(log)
 
 
 def stop(process: subprocess.Popen[bytes], by: int, timeout: float = 15.0) -> None:
@@ -159,6 +167,45 @@ def accepts(address: tuple[str, int] | str) -> bool:
         return connection.connect_ex(address) == 0
 
 
+POSTGRES = "/usr/lib/postgresql/*/bin/postgres"
+
+
+@contextmanager
+def postgresql_server() -> Iterator[int]:
+    """A PostgreSQL that trusts everybody as the user ``postgres``; its port.
+
+    It refuses to run as root, and its user cannot reach the folders of tests.
+    """
+    programs = sorted(Path("/").glob(POSTGRES.lstrip("/")))
+    postgres = Path(need(str(programs[-1]) if programs else POSTGRES))
+    port = reserve_port()
+    with tempfile.TemporaryDirectory(prefix="jobtastic-postgresql-") as name:
+        folder = Path(name)
+        as_user = []
+        if os.geteuid() == 0:
+            shutil.chown(folder, "postgres")
+            as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        made = [
+            *as_user,
+            str(postgres.with_name("initdb")),
+            "-D",
+            f"{folder}/data",
+            "-A",
+            "trust",
+            "--no-sync",
+        ]
+        subprocess.run([*made, "-U", "postgres"], check=True, capture_output=True, cwd="/")
+        places = ["-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-F"]
+        with tempfile.TemporaryDirectory() as logs:
+            log = Path(logs) / "postgresql.log"
+            command = [*as_user, str(postgres), "-D", f"{folder}/data", *places]
+            # To be asked politely means to wait until all clients have gone.
+            with running(command, log, by=signal.SIGINT) as process:
+                ready = b"ready to accept connections"
+                wait_until(lambda: ready in log.read_bytes() or ended(process, log), what="PostgreSQL")
+                yield port
+
+
 @contextmanager
 def rabbitmq_server(folder: Path, port: int | None = None) -> Iterator[str]:
     """A RabbitMQ node of its own, with its own port mapper; its URL."""
@@ -177,8 +224,17 @@ def rabbitmq_server(folder: Path, port: int | None = None) -> Iterator[str]:
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1",
     }
     need(RABBITMQ)
+    (folder / _RABBITMQ_ENVIRONMENT).write_text(json.dumps(env))
     log = folder / "rabbitmq.log"
     with running([need("epmd"), "-port", str(mapper)], log, env), running([RABBITMQ], log, env):
         url = f"amqp://guest:guest@127.0.0.1:{port}//"
         wait_until(lambda: accepts(("127.0.0.1", port)) and answers(url), what="RabbitMQ answering")
         yield url
+
+
+def run_in_rabbitmq(folder: Path, code: str) -> None:
+    """Let the node that was started in *folder* run Erlang code."""
+    env = json.loads((folder / _RABBITMQ_ENVIRONMENT).read_text())
+    command = [_RABBITMQCTL, "-n", env["RABBITMQ_NODENAME"], "eval", code]
+    done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass
@@ -15,6 +16,16 @@ class Address:
 
     port: int
     accepted: list[socket.socket] = field(default_factory=list)
+    listener: socket.socket | None = None
+
+    def close(self) -> None:
+        """Refuse everybody from now on, those that were accepted too."""
+        if self.listener is not None:
+            with suppress(OSError):
+                self.listener.shutdown(socket.SHUT_RDWR)
+            self.listener.close()
+        for connection in self.accepted:
+            connection.close()
 
 
 @contextmanager
@@ -50,7 +61,7 @@ def silent() -> Iterator[Address]:
     with closing(socket.socket()) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(50)
-        address = Address(listener.getsockname()[1])
+        address = Address(listener.getsockname()[1], listener=listener)
 
         def accept() -> None:
             with suppress(OSError):
@@ -62,10 +73,23 @@ def silent() -> Iterator[Address]:
         try:
             yield address
         finally:
-            listener.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
             thread.join()
-            for connection in address.accepted:
-                connection.close()
+            address.close()
 
 
 DEAD = {"refused": refusing, "never accepts": unaccepting, "silent": silent}
+
+
+def connections_to(*ports: int | None) -> set[str]:
+    """The sockets of this process that are connected to servers at these ports of this machine."""
+    own = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            own.add(str(descriptor.readlink()))
+    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    there = {
+        f"socket:[{row[9]}]" for row in rows if int(row[2].rpartition(":")[2], 16) in ports and row[3] == "01"
+    }
+    return own & there

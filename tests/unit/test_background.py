@@ -41,6 +41,29 @@ def test_what_is_never_due_keeps_nobody_from_being_called():
     assert done.wait(10)
 
 
+def test_a_cancelled_timer_calls_nothing_and_keeps_nothing():
+    called, done = [], threading.Event()
+    timer = call_at(time.monotonic() + 0.05, lambda: called.append(1))
+    timer.cancel()
+    call_at(time.monotonic() + 0.1, done.set)
+    assert done.wait(10)
+    assert called == []
+    assert timer.is_cancelled
+
+
+def test_what_is_due_later_does_not_wake_the_thread():
+    """So a short run costs no switch of threads."""
+    timers, woken = Timers("jobtastic-asleep"), threading.Event()
+    timers.call_at(time.monotonic() + 60, woken.set)
+    loop = timers._loops[os.getpid()]
+    wait_until(lambda: loop._wakes_at > time.monotonic() and loop._wake.empty(), what="its sleep")
+    for _ in range(100):
+        timers.call_at(time.monotonic() + 120, woken.set).cancel()
+    assert loop._wake.empty()
+    timers.call_at(0, woken.set)
+    assert woken.wait(10)
+
+
 def test_one_thread_serves_all():
     seen: list[int] = []
     for _ in range(3):

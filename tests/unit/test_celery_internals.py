@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from celery import Celery, _state, states
+from celery import Celery, _state, shared_task, states
 from celery.app.task import Context
 from celery.utils.saferepr import saferepr
 from celery.worker import strategy
@@ -57,6 +57,31 @@ def test_dropped_annotations_are_read_from_the_setting_again(app: Celery) -> Non
 def test_registered_tasks_are_seen_without_finalizing(app: Celery) -> None:
     assert "celery.accumulate" not in internals.tasks_without_finalizing(app)
     assert not app.finalized, "app._tasks now finalizes the app"
+
+
+def test_an_app_is_finalized_though_tasks_cannot_bind(app: Celery) -> None:
+    class Refusing:
+        def annotate(self, task: type) -> None:
+            if task.name.startswith("wrong"):  # type: ignore[attr-defined]
+                raise ValueError(task.name)  # type: ignore[attr-defined]
+
+    internals.set_annotations(app, [Refusing()])
+    for name in ("wrong-1", "right-1", "wrong-2"):
+        app.task(_nothing, name=name, shared=False)
+    for name in ("wrong-3", "right-2", "wrong-4"):
+        shared_task(_nothing, name=name)
+    refused = set()
+    for step in internals.steps_of_finalizing(app):
+        try:
+            step()
+        except ValueError as error:
+            refused.add(str(error))
+    assert refused >= {"wrong-1", "wrong-2"}, "tasks that wait to be finalized are no longer in app._pending"
+    assert refused >= {"wrong-3", "wrong-4"}, "shared tasks are no longer made by celery._state's finalizers"
+    assert {"right-1", "right-2"} <= app.tasks.keys()
+
+
+def _nothing() -> None: ...
 
 
 def test_the_task_behind_a_proxy_is_found(app: Celery) -> None:
@@ -216,3 +241,14 @@ def test_a_producer_is_asked_right_before_a_message_leaves(app: Celery) -> None:
 
 def test_the_finalizers_of_shared_tasks_are_where_tests_clear_them() -> None:
     assert isinstance(_state._on_app_finalizers, set)
+
+
+def test_the_result_backend_of_a_thread_is_found_and_its_connections_are_closed(app: Celery) -> None:
+    closed = []
+    pool = SimpleNamespace(disconnect=lambda: closed.append(True))
+    vars(app.backend)["client"] = SimpleNamespace(connection_pool=pool)
+    backend = app.backend
+    internals.close_backend_of_thread(app)
+    assert closed, "Celery no longer keeps the backend of a thread in app._local, or its client elsewhere"
+    internals.close_backend_of_thread(app)
+    assert app.backend is not backend

@@ -6,6 +6,7 @@ from jobtastic_signals.stores import records
 from jobtastic_signals.stores.base import FORMAT_VERSION, Claim, Result
 from jobtastic_signals.stores.records import dump
 from jobtastic_signals.stores.rules import Entry
+from jobtastic_signals.support.rare_warnings import rare_warnings
 from jobtastic_signals.testing.conformance.base import complete, queue, renew, run
 from tests.support.stores.project import warnings_of_ours
 
@@ -53,13 +54,19 @@ UNREADABLE = {
     "a mark that is a number": changed("claim.awaited", 1),
     "a result that is a list": changed("result", []),
     "a state that is a list": changed("result.state", ["SUCCESS"]),
-    "pieces without a count": changed("result.pieces", {"name": "piece"}),
+    "pieces without a count": changed("result.pieces", {"name": "0" * 32}),
+    "ten million pieces": changed("result.pieces", {"name": "0" * 32, "count": 10_000_000}),
+    "no pieces": changed("result.pieces", {"name": "0" * 32, "count": 0}),
+    "half a piece": changed("result.pieces", {"name": "0" * 32, "count": 1.5}),
+    "pieces of a name that we do not give": changed("result.pieces", {"name": "a name", "count": 1}),
 }
 
 
 def counts_as_absent(store, key="key"):
     """Check that *store* takes what is under *key* for absent, says so once, and replaces it."""
-    records._warned.clear()  # Other tests use the same server and the same key.
+    # Other tests use the same server and the same key.
+    records._warned.clear()
+    rare_warnings.forget()
     with warnings_of_ours() as warned:
         assert store.lookup(key) is None
         assert key not in dict(store.entries())

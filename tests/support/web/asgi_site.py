@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import anyio
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message
 
-from jobtastic_signals.web.asgi import status_routes, task_token
+from jobtastic_signals.web.asgi import may_see, remember, status_routes, task_token
 
 from . import site
 
@@ -38,18 +42,51 @@ async def token(request: Request) -> Response:
     return PlainTextResponse(task_token(request.path_params["task_id"], secret=site.SECRET))
 
 
+async def ask(request: Request) -> Response:
+    remember(request, request.path_params["task_id"])
+    return PlainTextResponse("remembered")
+
+
+def body_of(app: ASGIApp, path: str) -> bytes:
+    """The body of the answer to a GET, in an event loop of its own."""
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    anyio.run(app, scope, receive, send)
+    return b"".join(message.get("body", b"") for message in sent)
+
+
 def create_app() -> Starlette:
     celery_app = site.create_celery(site.config["conf"])
-    task = status_routes(celery_app, secret=site.SECRET, **site.options(lambda request: request.cookies))
-    return Starlette(
+    site.create_tasks(celery_app)
+
+    def start(request: Request) -> Response:
+        return PlainTextResponse(site.start(celery_app, request.path_params["number"]))
+
+    options = site.options(lambda request: request.cookies, may_see)
+    app = Starlette(
         routes=[
-            Mount("/task", task, name="jobtastic"),
+            status_routes(celery_app, secret=site.SECRET, **options),
             Route("/page/{reference}", page),
             Route("/file/{name}", file),
             Route("/token/{task_id}", token),
+            Route("/ask/{task_id}", ask),
+            Route("/start/{number:int}", start),
         ],
-        middleware=[Middleware(Failing)],
+        middleware=[
+            Middleware(GZipMiddleware),
+            Middleware(SessionMiddleware, secret_key=site.SECRET),
+            Middleware(Failing),
+        ],
     )
+    site.warm_up(lambda path: body_of(app, path))
+    return app
 
 
 if __name__ == "__main__":

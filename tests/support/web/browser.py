@@ -43,7 +43,7 @@ return {
   spoken: part("spoken").textContent,
   now: track.getAttribute("aria-valuenow"),
   width: Math.round(100 * bar.getBoundingClientRect().width / track.getBoundingClientRect().width),
-  moving: bar.getAnimations().length > 0,
+  moving: track.getAnimations({subtree: true}).some(({playState}) => playState === "running"),
   task: element.task,
   status: element.task?.status,
   hidden: document.hidden,
@@ -78,10 +78,10 @@ def progress(percent: float, time_remaining: float = -1, **more: Any) -> dict[st
 
 
 class Page:
-    """A tab of its own, and what our elements in it show and tell."""
+    """A tab or window of its own, and what our elements in it show and tell."""
 
-    def __init__(self, driver: Chrome) -> None:
-        driver.switch_to.new_window("tab")
+    def __init__(self, driver: Chrome, kind: str = "tab") -> None:
+        driver.switch_to.new_window(kind)
         self.driver = driver
         self.handle = driver.current_window_handle
         self.cdp("Page.addScriptToEvaluateOnNewDocument", source=LISTEN)

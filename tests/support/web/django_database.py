@@ -9,32 +9,33 @@ import threading
 
 import django
 from celery import Celery
-from celery.backends.base import KeyValueStoreBackend
 from django.conf import settings
 
 settings.configure(
     SECRET_KEY="secret",
     ROOT_URLCONF=__name__,
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": sys.argv[1]}},
+    INSTALLED_APPS=["django_celery_results"],
 )
 django.setup()
 
+from django.core.management import call_command  # noqa: E402 - they need the settings
 from django.db import connection  # noqa: E402 - they need the settings
 from django.test import AsyncClient, Client  # noqa: E402
 from django.urls import include, path  # noqa: E402
+from django_celery_results.backends import DatabaseBackend  # noqa: E402
 
 from jobtastic_signals.web.django import status_routes, task_token  # noqa: E402
 
 
-class Backend(KeyValueStoreBackend):
-    """Knows nothing, and notes whether a reading finds a connection open, and which thread reads."""
+class Backend(DatabaseBackend):
+    """Notes whether a reading finds a connection open, and which thread reads."""
 
     readings: list[tuple[bool, int]] = []
 
-    def get(self, key):
+    def _get_task_meta_for(self, task_id):
         self.readings.append((connection.connection is not None, threading.get_ident()))
-        with connection.cursor() as cursor:
-            cursor.execute("select 1")
+        return super()._get_task_meta_for(task_id)
 
 
 celery_app = Celery("site", broker="memory://", backend=f"{__name__}:Backend", set_as_current=False)
@@ -47,6 +48,8 @@ async def ask(url: str) -> None:
 
 
 if __name__ == "__main__":
+    call_command("migrate", verbosity=0)
+    connection.close()
     url = f"/task/{task_token('a')}/status/"
     assert Client().get(url).status_code == 200
     ((_, thread),) = Backend.readings

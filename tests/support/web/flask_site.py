@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from flask import Flask, Response, request
+from flask_login import LoginManager, UserMixin
 
-from jobtastic_signals.web.flask import status_routes, task_token
+from jobtastic_signals.web.flask import may_see, remember, status_routes, task_token
 
 from . import site
+
+
+class User(UserMixin):
+    def __init__(self, name: str) -> None:
+        self.id = name
 
 
 def create_app() -> Flask:
     app = Flask(__name__, static_folder=None)
     app.config["SECRET_KEY"] = site.SECRET
-    options = site.options(lambda request: request.cookies)
-    app.register_blueprint(status_routes(site.create_celery(site.config["conf"]), **options))
+    login = LoginManager(app)
+    options = site.options(lambda request: request.cookies, may_see)
+    celery_app = site.create_celery(site.config["conf"])
+    site.create_tasks(celery_app)
+    app.register_blueprint(status_routes(celery_app, **options))
 
     @app.before_request
     def fail():
@@ -34,6 +43,20 @@ def create_app() -> Flask:
     def token(task_id):
         return Response(task_token(task_id), content_type="text/plain")
 
+    @app.get("/ask/<task_id>")
+    def ask(task_id):
+        remember(request, task_id)
+        return Response("remembered")
+
+    @login.request_loader
+    def user(request):
+        return User(request.cookies["user"]) if "user" in request.cookies else None
+
+    @app.get("/start/<int:number>")
+    def start(number):
+        return site.start(celery_app, number)
+
+    site.warm_up(lambda path: app.test_client().get(path).text)
     return app
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from .site import create_celery
 
 ROOT = Path(__file__).parents[3]
 
-#: The site's module and its server.
+#: The site's module and its server, for the sites that all tests run on.
 SERVERS = {
     "flask": ("flask_site", "waitress"),
     "flask-werkzeug": ("flask_site", "werkzeug"),
@@ -30,6 +31,17 @@ SERVERS = {
     "django-asgi": ("django_site", "uvicorn"),
     "asgi": ("asgi_site", "uvicorn"),
 }
+
+#: Sites under Gunicorn, which loads the app, lets it answer requests of its own, and then forks.
+PRELOADED = {
+    "flask-gthread": ("flask_site", "gthread"),
+    "flask-gevent": ("flask_site", "gevent"),
+    "django-gthread": ("django_site", "gthread"),
+    "django-gevent": ("django_site", "gevent"),
+    "asgi-gunicorn": ("asgi_site", "asgi"),
+    "asgi-uvicorn-worker": ("asgi_site", "uvicorn.workers.UvicornWorker"),
+}
+WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,11 @@ class Site:
     app: Celery
     folder: Path
     log: Path
-    pid: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
     def store(self, task_id: str, meta: Any, state: str, **options: Any) -> None:
         """Set the state of *task_id*, as a worker does."""
@@ -104,8 +120,8 @@ def serve(
     max_age: float | None = None,
     traceback: bool | None = None,
 ) -> Iterator[Site]:
-    """The site *name*, one of ``SERVERS``, serving; see :mod:`.site` for its pages and for *authorize*."""
-    module, server = SERVERS[name]
+    """The site *name*, of ``SERVERS`` or ``PRELOADED``; see :mod:`.site` for its pages and *authorize*."""
+    module, server = (SERVERS | PRELOADED)[name]
     port = reserve_port()
     (tmp_path / "files").mkdir(parents=True, exist_ok=True)
     config = {
@@ -113,22 +129,39 @@ def serve(
         "folder": str(tmp_path),
         "server": server,
         "port": port,
+        "preloaded": name in PRELOADED,
         "authorize": authorize,
         "stream": stream,
         "max_age": max_age,
         "traceback": traceback,
     }
     env = {"TEST_SITE": json.dumps(config), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-W", "default", "-m", f"tests.support.web.{module}"]
+    place = f"tests.support.web.{module}"
+    command = gunicorn(server, port, f"{place}:create_app()") if name in PRELOADED else [place]
     log = tmp_path / "site.log"
-    with running(command, log, env) as process:
-        site = Site(f"http://127.0.0.1:{port}", create_celery(celery_conf), tmp_path, log, process.pid)
+    with running([sys.executable, "-W", "default", "-m", *command], log, env) as process:
+        site = Site(f"http://127.0.0.1:{port}", create_celery(celery_conf), tmp_path, log, process)
         try:
             wait_until(lambda: _serves(site, process), what=f"{name} answering")
             yield site
         finally:
             close(site.app)
             print(f"log of {name}:\n{log.read_bytes()[-20_000:].decode(errors='replace')}")
+
+
+def gunicorn(worker: str, port: int, app: str) -> list[str]:
+    """The arguments of Python for a Gunicorn that would wait for ten minutes for an open answer."""
+    return [
+        "gunicorn",
+        "--preload",
+        f"--bind=127.0.0.1:{port}",
+        f"--worker-class={worker}",
+        f"--workers={WORKERS}",
+        "--threads=4",
+        "--graceful-timeout=600",
+        "--no-control-socket",
+        app,
+    ]
 
 
 def _serves(site: Site, process: Any) -> bool:

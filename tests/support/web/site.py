@@ -9,6 +9,10 @@ Each site serves the endpoints below ``/task``, and for the tests of browsers an
     A file that a test has put into the folder ``files``, under the same policy.
 ``/token/<task id>``
     What the framework's ``task_token`` makes of it.
+``/ask/<task id>``
+    Lets the session remember that its visitor asked for a task. The cookie ``user`` signs a user in.
+``/start/<number>``
+    The ids of two calls of a task.
 """
 
 from __future__ import annotations
@@ -19,10 +23,14 @@ import logging
 import mimetypes
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
+
+import tests.support.foreign_errors  # noqa: F401  # Celery finds the classes of exceptions in modules that are loaded
+from jobtastic_signals import Jobtastic, delay_or_fail
 
 #: All sites sign with it.
 SECRET = "a secret of these tests, and of nobody else"
@@ -43,11 +51,41 @@ def log_everything() -> None:
 def create_celery(conf: dict[str, Any]) -> Celery:
     app = Celery("site", set_as_current=False)
     app.conf.update(conf)
+    if "jobtastic_store" in conf:
+        Jobtastic(app)
     return app
 
 
-def options(request_cookies: Any) -> dict[str, Any]:
-    """What the test wants ``status_routes`` to be given; *request_cookies* gets those of a request."""
+def create_tasks(app: Celery) -> None:
+    """Give *app* a task that shares, if the test wants a store."""
+    if "jobtastic_store" not in config["conf"]:
+        return
+    Jobtastic(app)
+
+    @app.task(name="site.add", herd_avoidance_timeout=30, cache_duration=60)
+    def add(a, b):
+        return a + b
+
+
+def start(app: Celery, number: int) -> str:
+    """The ids of two calls, one with a deadline and one without."""
+    add = app.tasks["site.add"]
+    return f"{delay_or_fail(add, number, 1).id} {add.delay(number, 2).id}"
+
+
+def warm_up(get: Callable[[str], object]) -> None:
+    """Let a site that is preloaded answer *get* before it forks, as a check that it works would."""
+    if config["preloaded"]:
+        print("before the fork:", get("/task/nothing/status/"), flush=True)
+        if "jobtastic_store" in config["conf"]:
+            print("before the fork:", get("/start/0"), flush=True)
+
+
+def options(request_cookies: Any, may_see: Any) -> dict[str, Any]:
+    """What the test wants ``status_routes`` to be given; *request_cookies* gets those of a request.
+
+    *may_see* is that of the framework's module.
+    """
     chosen = {
         name: config[name] for name in ("max_age", "stream", "traceback") if config.get(name) is not None
     }
@@ -57,6 +95,7 @@ def options(request_cookies: Any) -> dict[str, Any]:
         "mine": lambda request, task_id: task_id.startswith("mine"),
         "cookie": lambda request, task_id: request_cookies(request).get("user") == "owner",
         "broken": _broken,
+        "owners": may_see,
     }
     if (name := config.get("authorize")) is not None:
         chosen["authorize"] = hooks[name]

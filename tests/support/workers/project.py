@@ -27,7 +27,7 @@ from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.result import AsyncResult
 
 from jobtastic_signals import Jobtastic, register_type, update_progress
-from jobtastic_signals.calls import run_of
+from jobtastic_signals.calls import run_of, stamp_of
 from jobtastic_signals.installation import installation_on
 from tests.support.servers import wait_until
 
@@ -151,6 +151,7 @@ def _define(app: Celery, journal: Path) -> dict[str, Task]:
         """Write a line to the journal; how many such lines there are now."""
         name = running.name.rpartition(".")[2]
         request = running.request
+        headers = request.headers if isinstance(request.headers, dict) else {}
         line = {
             "task": name,
             "what": what,
@@ -162,8 +163,8 @@ def _define(app: Celery, journal: Path) -> dict[str, Task]:
             "priority": (request.delivery_info or {}).get("priority"),
             "expires": str(request.expires or ""),
             "argsrepr": getattr(request, "argsrepr", None),
-            "waits": (getattr(request, "jobtastic", None) or {}).get("waits", 0),
-            "headers": {key: value for key, value in (request.headers or {}).items() if key != "jobtastic"},
+            "waits": stamp_of(request, request.id).get("waits", 0),
+            "headers": {key: value for key, value in headers.items() if key != "jobtastic"},
         }
         file = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
