@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from celery import Task
 
 from .errors import UnkeyableError
-from .keys.recipe import KeyRecipe
+from .keys.context import KeyContext, context_of
+from .keys.recipe import HERE, KeyRecipe
+from .keys.stamps import checked_stamp, is_sound_id, named_header
+from .support.rare_warnings import rare_warnings
+from .support.shown import one_line, shown
 
 if TYPE_CHECKING:
     from celery.app.task import Context
@@ -34,15 +38,15 @@ __all__ = [
     "TaskPolicy",
     "attach_run",
     "calling_run",
-    "checked_stamp",
     "current_call",
     "header_of",
+    "key_of",
     "run_of",
     "stamp_of",
     "standing_in",
 ]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -100,22 +104,30 @@ class TaskPolicy:
         return None if self["cache_duration"] == 0 else max(self["cache_duration"], 0.0)
 
     def key_of(
-        self, task: Task, args: Any, kwargs: Any, *, is_required: Callable[[], bool] = lambda: False
+        self,
+        task: Task[Any, Any],
+        args: Any,
+        kwargs: Any,
+        *,
+        context: KeyContext = HERE,
+        is_required: Callable[[], bool] = lambda: False,
     ) -> str | None:
         """Return the key of calling *task* with these arguments, or ``None`` if they have none.
 
         A call without a key goes unshared. A warning says so, once for each argument of the task.
 
-        :raises UnkeyableError: if an argument has no canonical form and a key *is_required*.
+        :raises UnkeyableError: if an argument or the context has no canonical form and a key *is_required*.
         """
         try:
-            return self.keys.key(task, args, kwargs)
+            return self.keys.key(task, args, kwargs, context)
         except UnkeyableError as error:
             if is_required():
                 raise
-            if error.argument not in self._warned_of:
-                self._warned_of.add(error.argument)
-                logger.warning("%s; such calls go unshared", error)
+            # Whoever calls chooses the names that ``**kwargs`` catches, so these count as one.
+            argument = self.keys.known_name(error.argument)
+            if argument not in self._warned_of:
+                self._warned_of.add(argument)
+                logger.warning("%s; such calls go unshared", one_line(str(error)))
         except TypeError:
             pass  # Not what the task accepts: Celery says so, or the body.
         return None
@@ -153,7 +165,7 @@ class Call:
     :ivar stamp: what the message will say to the worker.
     """
 
-    task: Task
+    task: Task[Any, Any]
     policy: TaskPolicy
     key: str
     hooks: Hooks
@@ -208,6 +220,7 @@ class Run:
 
     :ivar policy: what the task's options ask for.
     :ivar request: Celery's request; ``None`` where the run ended in another process.
+    :ivar message: Celery's request also in that case, for the headers of the message; ``None`` if unknown.
     :ivar stamp: what the client said; empty for messages that our client side did not see.
     :ivar delivery: a token for this delivery. It starts with the name of the worker, up to a ``/``. ``None``
         for a message that never began to run.
@@ -217,13 +230,14 @@ class Run:
     :ivar layers: the classes whose ``__call__`` of ours the run has passed.
     """
 
-    task: Task
+    task: Task[Any, Any]
     policy: TaskPolicy
     id: str
     args: Any
     kwargs: Any
     request: Context | None = None
     stamp: Mapping[str, Any] = field(default_factory=dict)
+    message: Context | None = None
     delivery: str | None = field(default_factory=lambda: f"/{uuid.uuid4().hex}")
     decision: Decision | None = None
     key: str | None = None
@@ -262,7 +276,7 @@ def run_of(request: Context) -> Run | None:
     return run
 
 
-def calling_run(task: Task) -> Run | None:
+def calling_run(task: Task[Any, Any]) -> Run | None:
     """Return the run in this thread of whatever task of *task*'s app is being executed."""
     worker_task = task.app.current_worker_task
     return run_of(worker_task.request) if worker_task is not None else None
@@ -270,35 +284,30 @@ def calling_run(task: Task) -> Run | None:
 
 def header_of(request: Context | None, name: str) -> Any:
     """Return a header of the message of *request*; ``None`` if it has no such header."""
-    found = getattr(request, name, None)
     # With task protocol 1 they are in a dict of their own.
-    return found if found is not None else (getattr(request, "headers", None) or {}).get(name)
-
-
-#: Our fields of a stamp, and the types of their values. Anybody who can publish can write a stamp.
-_FIELDS: Mapping[str, type | tuple[type, ...]] = {
-    "id": str,
-    "key": str,
-    "store": str,
-    "called": (int, float),
-    "waiting_for": (str, type(None)),
-    "after": str,
-    "waits": int,
-    "withdrawable": (int, float),
-}
+    return None if request is None else named_header(vars(request), name)
 
 
 def stamp_of(request: Context | None, task_id: str) -> Mapping[str, Any]:
-    """Return the stamp on *request* if it is this very message's; see :func:`checked_stamp`."""
+    """Return the stamp on *request* if it is this very message's; see :func:`.checked_stamp`."""
     return checked_stamp(header_of(request, HEADER), task_id)
 
 
-def checked_stamp(stamp: Any, task_id: str) -> Mapping[str, Any]:
-    """Return *stamp* without those of our fields that have a wrong type; empty if it is not *task_id*'s.
+def key_of(run: Run) -> str | None:
+    """Return the key of *run*, which its worker makes from the message; ``None`` if there is none.
 
-    Headers get copied from one message to another, by retries and by users. A stamp names its task id so that
-    it is believed for no other call.
+    The stamp does not count: with it, whoever can publish could name the key of any other call.
     """
-    if not isinstance(stamp, Mapping) or stamp.get("id") != task_id:
-        return {}
-    return {name: value for name, value in stamp.items() if isinstance(value, _FIELDS.get(name, object))}
+    policy = run.policy
+    if not policy.shares or not is_sound_id(run.id):
+        return None
+    context = HERE if policy.keys.context is None else context_of(run.message)
+    if context is None:
+        rare_warnings.warn(
+            logger,
+            "headers",
+            "the message of task %s has headers that contradict each other, so it runs unshared",
+            shown(run.id),
+        )
+        return None
+    return policy.key_of(run.task, run.args, run.kwargs, context=context)

@@ -193,7 +193,7 @@ MUTATIONS = (
     Mutation(
         "lease",
         "sharing/leases.py",
-        "self.seconds = min(seconds, longest)",
+        "self.seconds: float = min(seconds, longest)",
         "self.seconds = longest",
     ),
     Mutation(

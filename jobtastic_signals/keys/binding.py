@@ -21,7 +21,7 @@ class _Mark:
 OMITTED = _Mark()
 
 
-def parameters_of(task: type[Task]) -> Mapping[str, inspect.Parameter]:
+def parameters_of(task: type[Task[Any, Any]]) -> Mapping[str, inspect.Parameter]:
     """Return the parameters of *task*'s body, without ``self``."""
     run = inspect.getattr_static(task, "run")
     # Bound like on an instance, whatever kind of method it is.
@@ -53,6 +53,7 @@ def binder_of(parameters: Iterable[inspect.Parameter], name: str) -> Callable[..
     ]
     values = "".join(f"{parameter.name}, " for parameter in bare)
     source = f"lambda {str(inspect.Signature(bare))[1:-1]}: ({values})"
-    binder: Callable[..., tuple[Any, ...]] = eval(source, {"_omitted": OMITTED})
+    # The source has the names of parameters that Python has parsed, and nothing else.
+    binder: Callable[..., tuple[Any, ...]] = eval(source, {"_omitted": OMITTED})  # nosec B307
     binder.__name__ = binder.__qualname__ = name
     return binder

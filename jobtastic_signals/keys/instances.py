@@ -42,7 +42,15 @@ def content_of(value: Any, exact: Mapping[type, Any]) -> tuple[bytes, Any]:
         beside = {name: getattr(value, name, None) for name in ("__pydantic_extra__", "__pydantic_private__")}
         more = {name: content for name, content in beside.items() if content}
         return b"C", {**_attributes(value, cls.model_fields), **more}
-    raise TypeError(f"is of type {cls.__module__}.{cls.__qualname__}")
+    raise TypeError(f"is of type {cls.__module__}.{cls.__qualname__}{_advice(cls)}")
+
+
+def _advice(cls: type) -> str:
+    """Return what to do about an instance of *cls*, if it is a model of a database."""
+    primary_key = "pk" if hasattr(cls, "pk") else "id" if hasattr(cls, "__mapper__") else None
+    if primary_key is None:
+        return ""
+    return f"; pass its primary key ({primary_key}) instead, and load it in the task"
 
 
 def _registered_content(value: Any, base: type) -> Any:
@@ -50,8 +58,15 @@ def _registered_content(value: Any, base: type) -> Any:
         return REGISTERED[base](value)
     except Exception as error:
         raise TypeError(
-            f"is of type {base.__qualname__}, whose registered function failed: {error!r}"
+            f"is of type {base.__qualname__}, whose registered function failed: {_shown(error)}"
         ) from error
+
+
+def _shown(error: Exception) -> str:
+    try:
+        return repr(error)
+    except Exception:  # Its own code may raise anything.
+        return type(error).__name__
 
 
 def _attributes(value: Any, names: Iterable[str]) -> dict[str, Any]:

@@ -11,17 +11,19 @@ digest is BLAKE2b of these bytes and of the names of the arguments, with their l
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from celery import Task
 
-from ..errors import OptionError, UnkeyableError
+from ..errors import OptionError
 from ..options import Option, name_of
 from .binding import OMITTED, binder_of, catch_all_in, parameters_of
 from .canonical import MAX_DEPTH, chunks_of, encode
+from .context import KEY_CONTEXT, ContextOfCall, KeyContext, form_of
+from .refusal import refusal
 from .roundtrip import arrival_of, delivery_by, models_dumped, serializer_of
+from .texts import ToStr, text_of
 
 __all__ = ["CACHE_PREFIX", "SIGNIFICANT_KWARGS", "Argument", "KeyRecipe"]
 
@@ -32,7 +34,8 @@ _WORTH_COPYING = 2**14
 
 _MISSING = object()
 
-ToStr = Callable[[Any], "str | bytes"]
+#: The context of whoever calls now, without headers.
+HERE = KeyContext()
 
 
 def _parse_significant(value: Any) -> tuple[tuple[str, ToStr | None], ...] | None:
@@ -119,10 +122,17 @@ class KeyRecipe:
 
     :param task: the task class, its annotations applied.
     :param options: its options, read.
+    :param app_context: returns the ``key_context`` of the app, for a task without its own.
     :raises OptionError: if ``significant_kwargs`` names an argument that the task does not take.
     """
 
-    def __init__(self, task: type[Task], options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        task: type[Task[Any, Any]],
+        options: Mapping[str, Any],
+        app_context: Callable[[], ContextOfCall | None] = lambda: None,
+    ) -> None:
+        self._context, self._app_context = options.get(KEY_CONTEXT.name), app_context
         self._prefix: str | None = options["cache_prefix"]
         self._parameters = parameters_of(task)
         self._bind = binder_of(self._parameters.values(), getattr(task, "__name__", "run"))
@@ -133,13 +143,25 @@ class KeyRecipe:
             significant = [(name, None) for name in sorted(self._parameters)]
         places = {name: index for index, name in enumerate(self._parameters)}
         self._parts = [_Part(name, _label(name), to_str, places.get(name)) for name, to_str in significant]
+        self._names = frozenset(part.name for part in self._parts)
         self._default_forms: dict[str, list[bytes]] = {}
 
-    def key(self, task: Task, args: Iterable[Any] | None, kwargs: Mapping[str, Any] | None) -> str:
-        """Return the key of calling *task* with *args* and *kwargs*.
+    @property
+    def context(self) -> ContextOfCall | None:
+        """The function that says what adds to the keys beside the arguments, if there is one."""
+        return self._context or self._app_context()
+
+    def key(
+        self,
+        task: Task[Any, Any],
+        args: Iterable[Any] | None,
+        kwargs: Mapping[str, Any] | None,
+        context: KeyContext = HERE,
+    ) -> str:
+        """Return the key of calling *task* with *args* and *kwargs* in *context*.
 
         :raises TypeError: if the task does not take such arguments.
-        :raises UnkeyableError: for an argument that has no canonical form.
+        :raises UnkeyableError: for an argument or a context that has no canonical form.
         """
         deliver, args, kwargs = arrival_of(task, args or (), kwargs or {})
         values = self._bind(*args, **kwargs)
@@ -150,7 +172,10 @@ class KeyRecipe:
                 chunks += self._form_of(task, part, part.value_in(values), deliver)
             except RecursionError:
                 reason = f"{part.name} nests deeper than {MAX_DEPTH} levels, or the call stack is nearly full"
-                raise self._refusal(task, part.name, reason) from None
+                raise refusal(task, part.name, reason) from None
+        function = self._context or self._app_context()
+        if function is not None:
+            chunks.append(form_of(task, function, context)[1])
         digest = hashlib.blake2b(digest_size=20)
         if sum(map(len, chunks)) < _WORTH_COPYING:
             chunks = [b"".join(chunks)]
@@ -158,23 +183,27 @@ class KeyRecipe:
             digest.update(chunk)
         return f"{SCHEME}:{self._prefix or task.name}:{digest.hexdigest()}"
 
-    def remember_defaults(self, task: Task) -> None:
+    def remember_defaults(self, task: Task[Any, Any]) -> None:
         """Record the forms of the defaults before a body can change the defaults."""
         deliver = delivery_by(serializer_of(task))
         for part in self._parts:
             if part.to_str is None and self._has_default(part.name):
                 self._form_of_default(task, part, deliver)
 
-    def makes(self, task: Task, key: str) -> bool:
+    def makes(self, task: Task[Any, Any], key: str) -> bool:
         """Return whether *key* has the prefix of *task*."""
         return key.startswith(f"{SCHEME}:{self.prefix_of(task)}:")
 
-    def prefix_of(self, task: Task) -> str:
+    def known_name(self, argument: str | None) -> str | None:
+        """Return *argument* if the task or an option names it; ``None`` for any other keyword."""
+        return argument if argument in {*self._parameters, *self._names, KEY_CONTEXT.name} else None
+
+    def prefix_of(self, task: Task[Any, Any]) -> str:
         """Return the prefix of *task*'s keys. Tasks with the same prefix share."""
         return self._prefix or task.name
 
     def arguments(
-        self, task: Task, args: Iterable[Any] | None, kwargs: Mapping[str, Any] | None
+        self, task: Task[Any, Any], args: Iterable[Any] | None, kwargs: Mapping[str, Any] | None
     ) -> Iterator[Argument]:
         """Yield the arguments that go into :meth:`key`, in the same order."""
         deliver, args, kwargs = arrival_of(task, args or (), kwargs or {})
@@ -188,16 +217,22 @@ class KeyRecipe:
             value = self._default_of(task, part.name) if given is OMITTED else given
             delivered = deliver(value) if part.name != self._catch_all else _one_by_one(value, deliver)
             yield Argument(part.name, form, value, delivered, part.to_str, is_default=given is OMITTED)
+        if self.context is not None:
+            value, form = form_of(task, self.context, HERE)
+            yield Argument(KEY_CONTEXT.name, form, value, value)
 
     def insignificant(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of a call that do not count for the key."""
         given = dict(zip(self._parameters, self._bind(*args, **kwargs), strict=True))
-        names = {part.name for part in self._parts}
-        if self._catch_all is not None and self._catch_all not in names:
+        if self._catch_all is not None and self._catch_all not in self._names:
             given.update(given.pop(self._catch_all))
-        return {name: value for name, value in given.items() if value is not OMITTED and name not in names}
+        return {
+            name: value for name, value in given.items() if value is not OMITTED and name not in self._names
+        }
 
-    def _form_of(self, task: Task, part: _Part, value: Any, deliver: Callable[[Any], Any]) -> list[bytes]:
+    def _form_of(
+        self, task: Task[Any, Any], part: _Part, value: Any, deliver: Callable[[Any], Any]
+    ) -> list[bytes]:
         if value is _MISSING:
             return [b"-"]
         if value is OMITTED:
@@ -211,9 +246,12 @@ class KeyRecipe:
         try:
             return chunks_of(value, name=part.name)
         except TypeError as error:
-            raise self._refusal(task, *self._caught_name(part.name, value, str(error))) from None
+            name, reason = self._caught_name(part.name, value, str(error))
+            raise refusal(task, name, reason, value) from None
 
-    def _form_of_default(self, task: Task, part: _Part, deliver: Callable[[Any], Any]) -> list[bytes]:
+    def _form_of_default(
+        self, task: Task[Any, Any], part: _Part, deliver: Callable[[Any], Any]
+    ) -> list[bytes]:
         if part.name not in self._default_forms:
             try:
                 form = chunks_of(deliver(self._default_of(task, part.name)))
@@ -227,7 +265,7 @@ class KeyRecipe:
         parameter = self._parameters.get(name)
         return parameter is not None and parameter.default is not parameter.empty
 
-    def _default_of(self, task: Task, name: str) -> Any:
+    def _default_of(self, task: Task[Any, Any], name: str) -> Any:
         return models_dumped(task, (), {name: self._parameters[name].default})[1][name]
 
     def _caught_name(self, name: str, value: Any, reason: str) -> tuple[str, str]:
@@ -239,15 +277,7 @@ class KeyRecipe:
                 return caught, str(error)
         return name, reason
 
-    def _refusal(self, task: Task, name: str, reason: str) -> UnkeyableError:
-        return UnkeyableError(
-            f"task {task.name!r}: argument {name!r} has no canonical form: {reason}. Give it a to_str in "
-            f"significant_kwargs, such as ({name!r}, my_function); or leave it out of significant_kwargs; or "
-            "register its type with jobtastic_signals.register_type",
-            argument=name,
-        )
-
-    def _check_names(self, task: type[Task], significant: Iterable[tuple[str, Any]] | None) -> None:
+    def _check_names(self, task: type[Task[Any, Any]], significant: Iterable[tuple[str, Any]] | None) -> None:
         for name, _ in significant or ():
             if name == self._catch_all:
                 raise OptionError(
@@ -264,47 +294,6 @@ class KeyRecipe:
 def _one_by_one(caught: Mapping[str, Any], deliver: Callable[[Any], Any]) -> dict[str, Any]:
     """Return what arrives of the keywords that ``**kwargs`` caught. A message carries each by itself."""
     return {name: deliver(value) for name, value in caught.items()}
-
-
-def text_of(task: Task, name: str, value: Any, to_str: ToStr) -> bytes:
-    """Return the text that *to_str* makes of *value*, the argument *name*.
-
-    :raises UnkeyableError: if it fails, or returns something else than a text, or an address in memory.
-    """
-    try:
-        text = to_str(value)
-    except Exception as error:
-        raise UnkeyableError(
-            f"task {task.name!r}: the to_str of argument {name!r} failed: {error!r}", argument=name
-        ) from error
-    if isinstance(text, bytes):
-        return text
-    if not isinstance(text, str):
-        raise UnkeyableError(
-            f"task {task.name!r}: the to_str of argument {name!r} returned {type(text).__name__}; it must "
-            "return str or bytes",
-            argument=name,
-        )
-    if text is not value and " at 0x" in text and _has_own_address(text, value):
-        raise UnkeyableError(
-            f"task {task.name!r}: the to_str of argument {name!r} returned {text[:200]!r}, which has an "
-            "address in memory: no other process has the same one, and another object can get it later. "
-            "Return a text that identifies the value, such as its primary key",
-            argument=name,
-        )
-    return text.encode("utf-8", "surrogatepass")
-
-
-_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
-
-
-def _has_own_address(text: str, value: Any) -> bool:
-    """Return whether *text* has an address that is not part of the data of *value*."""
-    try:
-        data = encode(value).lower()
-    except TypeError:
-        data = b""
-    return any(address.lower().encode() not in data for address in _ADDRESS.findall(text))
 
 
 def _label(name: str) -> bytes:

@@ -22,23 +22,23 @@ from kombu.exceptions import KombuError
 from ..celery_internals import dump_pydantic_arguments
 from .canonical import MAX_DEPTH, encode
 
-__all__ = ["delivery_by", "models_dumped", "serializer_of"]
+__all__ = ["can_carry", "delivery_by", "models_dumped", "serializer_of"]
 
 
-def serializer_of(task: Task) -> str:
+def serializer_of(task: Task[Any, Any]) -> str:
     """Return the name of the serializer for *task*'s arguments."""
     name: str = task.serializer or task.app.conf.task_serializer
     return name
 
 
-def models_dumped(task: Task, args: Any, kwargs: Any) -> tuple[Any, Any]:
+def models_dumped(task: Task[Any, Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
     """Return the arguments with pydantic models dumped, like Celery 5.7 and later do for a caller."""
     if serializer_of(task) == "pickle":
         return args, kwargs
     return dump_pydantic_arguments(task, args, kwargs)
 
 
-def arrival_of(task: Task, args: Any, kwargs: Any) -> tuple[Callable[[Any], Any], Any, Any]:
+def arrival_of(task: Task[Any, Any], args: Any, kwargs: Any) -> tuple[Callable[[Any], Any], Any, Any]:
     """Return a function that says what arrives of a value, and the arguments with pydantic models dumped."""
     serializer = serializer_of(task)
     if serializer != "pickle" and "pydantic" in sys.modules:  # Otherwise there can be no model.
@@ -82,6 +82,17 @@ def _there_and_back(value: Any, serializer: str) -> Any:
             # The call stack was full. That says nothing about the value.
             raise error.__context__ from None
         return value
+
+
+def can_carry(value: Any, serializer: str) -> bool:
+    """Return whether *serializer* can write *value* into a message."""
+    try:
+        serialization.dumps(value, serializer)
+    except RecursionError:
+        return True  # The call stack was full. That says nothing about the value.
+    except Exception:
+        return False
+    return True
 
 
 class _NotPlainError(Exception):

@@ -1,35 +1,91 @@
-"""Payloads: how a result becomes bytes, in the format of Celery's result serializer."""
+"""Payloads: how a result becomes bytes, in the format of Celery's result serializer.
+
+With ``result_extended`` a result backend keeps more of a run than its value. Then the payload has that too,
+for a result that is written back.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery
 from kombu import serialization
+from kombu.exceptions import ContentDisallowed
 
-__all__ = ["dumps", "loads"]
+from ..support.shown import shown
+
+__all__ = ["dumps", "extended_fields", "is_payload", "loads"]
+
+#: In the head of a payload whose body is the value and the extended fields.
+_EXTENDED = "extended"
 
 
-def dumps(app: Celery, value: Any) -> bytes:
+def dumps(app: Celery[Any], value: Any, request: Any = None) -> bytes:
     """Return *value* as Celery's result serializer writes it, after a line with content type and encoding.
 
+    :param request: that of the run, whose fields are added with ``result_extended``.
     :raises Exception: what the serializer raises for a value that it cannot write.
     """
-    serializer = app.conf.result_serializer
-    content_type, encoding, data = serialization.dumps(app.backend.prepare_value(value), serializer)
+    prepared: Any = app.backend.prepare_value(value)
+    marks: list[str] = []
+    if request is not None and app.conf.result_extended:
+        prepared, marks = [prepared, _fields_of(request)], [_EXTENDED]
+    content_type, encoding, data = serialization.dumps(prepared, app.conf.result_serializer)
     body = data if isinstance(data, bytes) else data.encode()
-    return json.dumps([content_type, encoding]).encode() + b"\n" + body
+    return json.dumps([content_type, encoding, *marks]).encode() + b"\n" + body
 
 
-def loads(app: Celery, payload: bytes) -> Any:
+def is_payload(data: bytes) -> bool:
+    """Return whether *data* is what :func:`dumps` wrote, and not the text of a key."""
+    return data.startswith(b"[")
+
+
+def loads(app: Celery[Any], payload: bytes) -> Any:
     """Return the value that :func:`dumps` wrote.
 
-    :raises kombu.exceptions.ContentDisallowed: for a serializer whose results the app does not accept.
+    Nothing is read but what the result serializer writes, whatever else the app accepts in its messages. So
+    with JSON nobody who can write to the store can make this process unpickle anything.
+
+    :raises kombu.exceptions.ContentDisallowed: for what another serializer wrote, or if the app does not
+        accept what its result serializer writes.
     """
+    return _load(app, payload)[0]
+
+
+def extended_fields(app: Celery[Any], payload: bytes) -> Mapping[str, Any]:
+    """Return the extended fields that :func:`dumps` wrote, by the names that Celery has for them.
+
+    :raises kombu.exceptions.ContentDisallowed: as for :func:`loads`.
+    """
+    return _load(app, payload)[1]
+
+
+def _load(app: Celery[Any], payload: bytes) -> tuple[Any, Mapping[str, Any]]:
     head, _, body = payload.partition(b"\n")
-    content_type, encoding = json.loads(head)
+    content_type, encoding, *marks = json.loads(head)
+    written = serialization.prepare_accept_content([app.conf.result_serializer])
+    if content_type not in written:
+        raise ContentDisallowed(
+            f"it is {shown(content_type)}, and result_serializer={app.conf.result_serializer!r} writes "
+            f"{', '.join(sorted(written))}"
+        )
     accept = app.conf.result_accept_content or app.conf.accept_content
-    return serialization.loads(
+    loaded = serialization.loads(
         body, content_type, encoding, accept=serialization.prepare_accept_content(accept)
     )
+    return (loaded[0], loaded[1]) if _EXTENDED in marks else (loaded, {})
+
+
+def _fields_of(request: Any) -> dict[str, Any]:
+    return {
+        "name": request.task,
+        "args": request.args,
+        "kwargs": request.kwargs,
+        "worker": request.hostname,
+        "retries": request.retries,
+        "queue": (request.delivery_info or {}).get("routing_key"),
+        "group_id": request.group,
+        "parent_id": request.parent_id,
+    }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from celery import current_task
@@ -13,12 +15,17 @@ from ..calls import Call, Run, calling_run
 from ..installation import Installation
 from ..results import backend, payload
 from ..stores import Claim, Result
+from ..support.rare_warnings import rare_warnings
+from ..support.shown import shown, shown_error
 from ..support.time_limits import caught
 from .claims import Claims, has_earlier_result, has_ended
 
-__all__ = ["Answers", "announce", "mark", "read_result"]
+__all__ = ["Answers", "announce", "in_beat", "mark", "read_result"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
+
+#: Whether this thread is beat's. Its log is where people look for a task that did not run.
+in_beat: ContextVar[bool] = ContextVar("jobtastic_in_beat", default=False)
 
 
 class Answers:
@@ -66,14 +73,22 @@ class Answers:
             return None
         call.answered_by = "result"
         events.emit(events.cache_hit, call.task, key=call.key, task_id=result.owner)
-        logger.debug("%s: answered by the stored result of %s", call.task.name, result.owner)
-        return backend.result_with(call.task, result.owner, value)
+        _log(call, "is answered by the stored result of", result.owner)
+        fields = partial(payload.extended_fields, call.task.app, result.payload)
+        return backend.result_with(call.task, result.owner, value, fields)
 
     def _join(self, call: Call, claim: Claim, meta: backend.Meta | None) -> AsyncResult[Any]:
         call.answered_by = "run"
         events.emit(events.herd_joined, call.task, key=call.key, task_id=claim.owner)
-        logger.debug("%s: joined %s", call.task.name, claim.owner)
+        _log(call, "joins", claim.owner)
         return backend.loaded(call.task, claim.owner, meta)
+
+
+def _log(call: Call, outcome: str, owner: str) -> None:
+    if in_beat.get():
+        logger.info("%s was due, and is not sent: the call %s %s", call.task.name, outcome, shown(owner))
+    else:
+        logger.debug("%s: the call %s %s", call.task.name, outcome, shown(owner))
 
 
 def announce(subject: Call | Run, entry: Result | Claim | None, *, is_miss: bool = False) -> None:
@@ -117,12 +132,14 @@ def read_result(installation: Installation, subject: Call | Run, result: Result)
     value, readable = None, False
 
     def drop(error: Exception) -> None:
-        logger.warning(
-            "%s: the stored result %s cannot be read with this app's result_accept_content; it is "
-            "dropped, and the task runs",
+        rare_warnings.warn(
+            logger,
+            f"result: {subject.task.name}",
+            "%s: the stored result %s cannot be read with this app's result_serializer and "
+            "result_accept_content (%s); it is dropped, and the task runs",
             subject.task.name,
-            subject.key,
-            exc_info=error,
+            shown(subject.key),
+            shown_error(error),
         )
         installation.store.forget(str(subject.key))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from celery import Task, states
 from celery.utils import uuid
-from celery.utils.time import maybe_iso8601
 
 from .. import events
 from ..calls import Call, Run
@@ -28,11 +27,13 @@ class Share:
     :ivar next_due: seconds until the message is due that the run published under its own id, such as a retry;
         ``None`` without one.
     :ivar is_replaced: whether other tasks go on with the run's id and its claim.
+    :ivar proof: the text by which their messages show that this run was replaced.
     """
 
     lease: Lease | None = None
     next_due: float | None = None
     is_replaced: bool = False
+    proof: str = ""
 
 
 class Claims:
@@ -114,7 +115,7 @@ class Claims:
         )
 
     def release(
-        self, task: Task, key: str, owner: str, delivery: str | None, *, requeue: float = 0.0
+        self, task: Task[Any, Any], key: str, owner: str, delivery: str | None, *, requeue: float = 0.0
     ) -> None:
         """Give up a claim. If the store is away now, it is given up later; in time it lapses by itself."""
         store, lease = self._installation.store, self._installation.settings.lease
@@ -128,7 +129,7 @@ class Claims:
         return min(self._installation.settings.lease, call.policy.join_timeout)
 
 
-def _is_silent(task: Task, ignore_result: bool) -> bool:
+def _is_silent(task: Task[Any, Any], ignore_result: bool) -> bool:
     """Return whether this one run leaves no result where others would look, so it cannot stand for them."""
     return ignore_result and not task.ignore_result
 
@@ -143,7 +144,7 @@ def has_ended(claim: Claim, meta: backend.Meta | None, *, success_counts_after: 
     :param success_counts_after: seconds after which a success is an ending. Celery shows a success to
         everybody before the process can store it, so it may be worth waiting for; ``None`` for never.
     """
-    ended = _ended_at(meta)
+    ended = backend.ended_at(meta)
     if meta is None or ended is None or ended <= claim.since:
         return False
     if meta["status"] != states.SUCCESS:
@@ -159,29 +160,11 @@ def has_earlier_result(claim: Claim, meta: backend.Meta | None) -> bool:
 
     :param meta: what the result backend knows of the owner.
     """
-    ended = _ended_at(meta)
+    ended = backend.ended_at(meta)
     return ended is not None and ended <= claim.since
 
 
 def seconds_until(eta: str | None) -> float:
     """Return how many seconds *eta*, as ISO text, lies ahead; 0 for ``None`` and for the past."""
-    due = _timestamp(eta)
+    due = backend.timestamp(eta)
     return 0.0 if due is None else max(due - time.time(), 0.0)
-
-
-def _ended_at(meta: backend.Meta | None) -> float | None:
-    """Return when an owner ended, as Unix time; ``None`` if the result backend knows of no ending."""
-    if meta is None or meta["status"] not in states.READY_STATES:
-        return None
-    return _timestamp(meta.get("date_done"))
-
-
-def _timestamp(moment: object) -> float | None:
-    """Return a moment, as Celery and its result backends write it, as Unix time. Without a zone it is UTC."""
-    if moment is None:
-        return None
-    when: datetime.datetime = maybe_iso8601(moment)
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=datetime.timezone.utc)
-    seconds: float = when.timestamp()
-    return seconds

@@ -17,12 +17,13 @@ import time
 from ..stores.guard import GuardedStore
 from ..support.timers import Timers
 
-__all__ = ["Lease"]
+__all__ = ["RENEWALS", "Lease", "timers"]
 
 #: How often a lease is renewed in its time: it survives a renewal that fails, and one that is late.
 RENEWALS = 3
 
-_timers = Timers("jobtastic-leases")
+#: The thread that writes to the store. It has no other work, so a result backend that hangs does not stop it.
+timers: Timers = Timers("jobtastic-leases")
 
 
 class Lease:
@@ -45,7 +46,7 @@ class Lease:
         seconds: float,
         longest: float,
     ) -> None:
-        self.seconds = min(seconds, longest)
+        self.seconds: float = min(seconds, longest)
         self._store, self._key, self._owner, self._delivery = store, key, owner, delivery
         self._began = time.monotonic()
         self._ends = self._began + longest
@@ -61,7 +62,7 @@ class Lease:
     def begin(self) -> None:
         """Renew the claim from now on."""
         if time.monotonic() + self.seconds < self._ends:
-            _timers.call_at(time.monotonic() + self.seconds / RENEWALS, self._renew)
+            timers.call_at(time.monotonic() + self.seconds / RENEWALS, self._renew)
 
     def end(self) -> None:
         """Renew the claim no more. Waits for a renewal that is under way."""

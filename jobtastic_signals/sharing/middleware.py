@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from celery import current_task, states
 from celery.result import AsyncResult
 
 from .. import celery_internals, events
-from ..calls import Call, Raised, Run, Served, calling_run
+from ..calls import Call, Raised, Run, Served, calling_run, key_of
 from ..errors import StoreError
 from ..installation import Installation
 from ..middleware import Middleware
-from ..options import Option, finite_number
+from ..options import Option, seconds
 from ..progress.history import History
 from ..results import backend, index, payload
 from ..stores import REMEMBERED_FOR, Claim, Result
+from ..support.rare_warnings import rare_warnings
+from ..support.shown import shown
 from ..support.time_limits import caught
 from .answers import Answers, announce, mark, read_result
 from .claims import Claims, Share, has_ended, seconds_until
@@ -31,7 +33,7 @@ from .waiting import Wait
 
 __all__ = ["Sharing"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 #: Seconds after an owner's success for which its result is expected in the store.
 ON_ITS_WAY = 2.0
@@ -40,9 +42,10 @@ ON_ITS_WAY = 2.0
 def _parse_timeout(value: Any) -> float | None:
     if value is None:
         return None
-    if finite_number(value) < 0:
+    timeout = float(seconds(value))
+    if timeout < 0:
         raise ValueError("negative")
-    return float(value) or None
+    return timeout or None
 
 
 HERD_AVOIDANCE_TIMEOUT = Option(
@@ -58,21 +61,20 @@ CACHE_DURATION = Option(
     default=-1.0,
     accepts="the seconds for which a result answers later calls, such as 3600; 0 for ever, negative for "
     "never",
-    parse=finite_number,
+    parse=seconds,
 )
 
 
 class Sharing(Middleware):
     """Cached results and herd avoidance, through the store of *installation*."""
 
-    options = (HERD_AVOIDANCE_TIMEOUT, CACHE_DURATION)
+    options: ClassVar[tuple[Option, ...]] = (HERD_AVOIDANCE_TIMEOUT, CACHE_DURATION)
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self._claims = Claims(installation)
         self._answers = Answers(installation, self._claims)
         self._history = History(installation)
-        self._other_stores: set[str] = set()
 
     def answer(self, call: Call) -> AsyncResult[Any] | None:
         """Answer a plain call by a stored result, or by the run that has the claim."""
@@ -103,7 +105,8 @@ class Sharing(Middleware):
     def before_run(self, run: Run) -> None:
         """Decide whether a run is served, waits or runs."""
         run.policy.keys.remember_defaults(run.task)
-        run.key = key = _key_of(run)
+        run.key = key = key_of(run)
+        self._release_stamped(run, key)
         if key is None:
             return
         self._warn_of_other_store(run)
@@ -130,7 +133,8 @@ class Sharing(Middleware):
 
     def run_lost(self, run: Run) -> None:
         """Release the claim of a run that ended in another way."""
-        key = _key_of(run)
+        key = key_of(run)
+        self._release_stamped(run, key)
         if key is not None:
             self._claims.release(run.task, key, run.id, run.delivery)
 
@@ -152,6 +156,9 @@ class Sharing(Middleware):
             if readable:
                 run.decision = Served(value)
                 events.emit(events.run_served, run.task, key=key, task_id=run.id, owner=entry.owner)
+                logger.debug(
+                    "%s[%s]: served the result of %s", run.task.name, shown(run.id), shown(entry.owner)
+                )
                 return
             entry = self._claims.claim(run, key, share.lease)
         if isinstance(entry, Claim) and entry.delivery != run.delivery:
@@ -184,7 +191,7 @@ class Sharing(Middleware):
     def _complete(self, run: Run, key: str, share: Share, value: Any) -> bool:
         data = None
         with caught(lambda error: _warn_of_unwritable(run, error)):
-            data = payload.dumps(run.task.app, value)
+            data = payload.dumps(run.task.app, value, run.request)
         if data is None:
             return False
         ttl = run.policy.result_ttl
@@ -205,22 +212,42 @@ class Sharing(Middleware):
 
     def _warn_of_other_store(self, run: Run) -> None:
         store, theirs = self._installation.store, run.stamp.get("store")
-        if theirs is None or theirs in self._other_stores or theirs == store.identity:
+        # A store that does not answer has no identity, and has been reported.
+        if theirs is not None and store.identity not in (None, theirs):
+            rare_warnings.warn(
+                logger,
+                "another store",
+                "%s[%s]: its caller shares through another store (%s) than this worker (%s, %s), so neither "
+                "finds what the other knows; give both the same jobtastic_store",
+                run.task.name,
+                run.id,
+                shown(theirs),
+                store.identity,
+                store.url,
+            )
+
+    def _release_stamped(self, run: Run, key: str | None) -> None:
+        """Release the queued claim of a caller that made another key than this worker."""
+        stamped = run.stamp.get("key")
+        if stamped is None or stamped == key or not run.policy.shares:
             return
-        self._other_stores.add(theirs)
-        logger.warning(
-            "%s[%s]: its caller shares through another store (%s) than this worker (%s, %s), so neither "
-            "finds what the other knows; give both the same jobtastic_store",
+        if run.policy.keys.makes(run.task, stamped):
+            self._claims.release(run.task, stamped, run.id, None)
+        rare_warnings.warn(
+            logger,
+            "another key",
+            "%s[%s]: the stamp of its message names the key %s, and this worker makes %s, which counts. If a "
+            "caller made the other one, give both the same code, and a key_context that returns the same for "
+            "both",
             run.task.name,
-            run.id,
-            theirs,
-            store.identity,
-            store.url,
+            shown(run.id),
+            shown(stamped),
+            key,
         )
 
 
 def _warn_of_unwritable(run: Run, error: Exception) -> None:
-    logger.warning("%s[%s]: its result cannot be shared: %r", run.task.name, run.id, error)
+    logger.warning("%s[%s]: its result cannot be shared: %s", run.task.name, shown(run.id), shown(error))
 
 
 def _exchange_of(run: Run) -> str | None:
@@ -236,12 +263,3 @@ def _is_wanted(run: Run) -> bool:
 def _is_same(call: Call, run: Run) -> bool:
     """Return whether *call* sends *run* again with the same arguments."""
     return call.id == run.id and (call.key == run.key or isinstance(run.decision, Wait))
-
-
-def _key_of(run: Run) -> str | None:
-    if not run.policy.shares:
-        return None
-    stamped = run.stamp.get("key")
-    if isinstance(stamped, str):
-        return stamped
-    return run.policy.key_of(run.task, run.args, run.kwargs)

@@ -23,7 +23,7 @@ _held: dict[str, Any] = {}
 class GiveBack(bootsteps.StartStopStep):  # type: ignore[misc]
     """A part of the consumer, which Celery starts after each connection."""
 
-    requires = frozenset({"celery.worker.consumer.tasks:Tasks"})
+    requires: Any = frozenset({"celery.worker.consumer.tasks:Tasks"})
 
     def start(self, parent: Any) -> None:
         """Give back each message whose request waited when the connection broke."""
@@ -39,7 +39,7 @@ class GiveBack(bootsteps.StartStopStep):  # type: ignore[misc]
             celery_internals.restore_when_closing(parent.task_consumer.channel, True)
 
 
-def watch(app: Celery) -> None:
+def watch(app: Celery[Any]) -> None:
     """Let the workers of *app* give back what waits; doing it twice is doing it once."""
     app.steps["consumer"].add(GiveBack)
 

@@ -2,11 +2,18 @@
 
 The claim stays with that id while they run, and the result of the last one is stored under the key of the
 replaced task. Each message of the replacement carries a *mark* in its headers that names the replaced call.
+
+Anyone who can publish can write a mark. So its key is not in the mark but in the store, under a random text,
+the *proof*, which only the messages of the replacement have.
 """
 
 from __future__ import annotations
 
+import json
+import re
+import uuid
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +22,10 @@ from celery import Task, states
 from .. import celery_internals
 from ..calls import Run, header_of, run_of
 from ..installation import Installation, installation_on, sharing_of
+from ..keys.stamps import is_sound_id
 from ..results import payload
-from ..stores import REMEMBERED_FOR
+from ..stores import REMEMBERED_FOR, Result
+from ..stores.names import internal_name
 from ..support.time_limits import caught
 from .claims import Share
 from .leases import Lease
@@ -25,6 +34,11 @@ __all__ = ["begin", "end", "pass_on"]
 
 #: The message header that carries the marks.
 MARKS = "jobtastic_replaces"
+
+#: Marks that count in one message: a replacement can be replaced again, and again.
+MOST_MARKS = 16
+
+_PROOF = re.compile(r"[0-9a-f]{32}")
 
 # On the request, for the run that goes on under it.
 _PARTS = "_jobtastic_replacing"
@@ -35,11 +49,12 @@ class _Part:
     """One run of a replacement, for one replaced call."""
 
     installation: Installation
-    task: Task
+    task: Task[Any, Any]
     owner: str
     key: str
     delivery: str
     lease: Lease
+    proof: str
 
 
 def pass_on(headers: MutableMapping[str, Any], fields: Mapping[str, Any], body: Any) -> None:
@@ -68,7 +83,7 @@ def pass_on(headers: MutableMapping[str, Any], fields: Mapping[str, Any], body: 
         headers.pop(MARKS, None)
 
 
-def begin(task: Task, task_id: str, request: Any) -> None:
+def begin(task: Task[Any, Any], task_id: str, request: Any) -> None:
     """Keep the claims of the calls that this run replaces."""
     parts = [part for mark in _marks_on(request) if (part := _part_of(task, mark)) is not None]
     if parts:
@@ -79,13 +94,14 @@ def begin(task: Task, task_id: str, request: Any) -> None:
         part.lease.begin()
 
 
-def end(task: Task, request: Any, state: str | None, value: Any) -> None:
+def end(task: Task[Any, Any], request: Any, state: str | None, value: Any) -> None:
     """Store the result of the last task of a replacement, or leave the claim to its next message."""
     for part in getattr(request, _PARTS, ()):
         part.lease.end()
         store = part.installation.store
         is_last = request.id == part.owner
         if state == states.SUCCESS and is_last and _complete(part, value):
+            store.forget(_entry_of(part.proof))
             continue
         if state in (states.RETRY, states.IGNORED) or (state == states.SUCCESS and not is_last):
             # The next message is on its way, or even runs.
@@ -110,7 +126,15 @@ def _mark_of(run: Run) -> list[dict[str, str]]:
         seconds = share.lease.seconds
         installation.store.release(run.key, run.id, run.delivery, requeue=seconds)
         installation.store.renew(run.key, run.id, _token(run.id), seconds)
-    return [{"id": run.id, "key": run.key, "task": run.task.name}]
+        share.proof = uuid.uuid4().hex
+        replaced = json.dumps({"key": run.key, "task": run.task.name}).encode()
+        kept_for = run.policy.join_timeout + REMEMBERED_FOR
+        installation.store.complete(_entry_of(share.proof), run.id, None, replaced, ttl=kept_for)
+    return [{"id": run.id, "proof": share.proof}]
+
+
+def _entry_of(proof: str) -> str:
+    return internal_name("replaced", proof)
 
 
 def _token(owner: str) -> str:
@@ -137,31 +161,45 @@ def _marks_on(request: Any) -> list[dict[str, str]]:
     marks = header_of(request, MARKS)
     if not isinstance(marks, list):
         return []
-    return [mark for mark in marks if isinstance(mark, dict) and _is_text(mark, "id", "key", "task")]
+    return [mark for mark in marks[:MOST_MARKS] if isinstance(mark, dict) and _is_sound(mark)]
 
 
-def _is_text(mark: Mapping[str, Any], *names: str) -> bool:
-    return all(isinstance(mark.get(name), str) for name in names)
+def _is_sound(mark: Mapping[str, Any]) -> bool:
+    proof = mark.get("proof")
+    return is_sound_id(mark.get("id")) and isinstance(proof, str) and _PROOF.fullmatch(proof) is not None
 
 
-def _part_of(task: Task, mark: Mapping[str, str]) -> _Part | None:
-    replaced = task.app.tasks.get(mark["task"])
+def _part_of(task: Task[Any, Any], mark: Mapping[str, str]) -> _Part | None:
+    name, key = _replaced_by(task, mark)
+    replaced = task.app.tasks.get(name)
     found = sharing_of(replaced) if replaced is not None else None
     if replaced is None or found is None or not found[1].avoids_herds:
         return None
     installation, policy = found
-    if not policy.keys.makes(replaced, mark["key"]):
+    if not policy.keys.makes(replaced, key):
         return None
     delivery = _token(mark["id"])
     lease = Lease(
         installation.store,
-        mark["key"],
+        key,
         mark["id"],
         delivery,
         seconds=installation.settings.lease,
         longest=policy.join_timeout,
     )
-    return _Part(installation, replaced, mark["id"], mark["key"], delivery, lease)
+    return _Part(installation, replaced, mark["id"], key, delivery, lease, mark["proof"])
+
+
+def _replaced_by(task: Task[Any, Any], mark: Mapping[str, str]) -> tuple[str, str]:
+    """Return the name of the task that a mark says was replaced, and the key; empty without the proof."""
+    installation = installation_on(task.app)
+    entry = installation.store.lookup(_entry_of(mark["proof"])) if installation is not None else None
+    if not isinstance(entry, Result) or entry.owner != mark["id"]:
+        return "", ""
+    with suppress(ValueError, TypeError, LookupError):
+        replaced = json.loads(entry.payload)
+        return str(replaced["task"]), str(replaced["key"])
+    return "", ""
 
 
 def _complete(part: _Part, value: Any) -> bool:

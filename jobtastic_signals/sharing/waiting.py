@@ -17,11 +17,12 @@ from ..progress.eta import left_by_history
 from ..progress.history import History
 from ..results import backend
 from ..stores import Claim
+from ..support.shown import shown
 from ..support.time_limits import caught
 
 __all__ = ["LONGEST_WAIT", "Wait", "seconds_to_wait"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 #: Seconds that a waiting delivery is away at most.
 LONGEST_WAIT = 30
@@ -89,7 +90,9 @@ class Wait:
             owner=self.claim.owner,
             countdown=countdown,
         )
-        raise Ignore(f"sent again, to wait for the identical {self.claim.owner}")
+        name, holder = run.task.name, shown(self.claim.owner)
+        logger.debug("%s[%s]: waits for %s, for %d s", name, shown(run.id), holder, countdown)
+        raise Ignore(f"sent again, to wait for the identical {holder}")
 
     def stamp(self, run: Run) -> Mapping[str, Any]:
         """Return what the new message says beside what the old one said.
@@ -110,7 +113,7 @@ class Wait:
         if meta is None or meta["status"] != backend.PROGRESS or not isinstance(meta["result"], Mapping):
             return
         if self.is_for_result and backend.shows_progress(run.task, run.request):
-            records.write_record(run.task, run.request, meta["result"], may_follow_retry=True)
+            records.write_record(run.task.backend, run.request, meta["result"])
 
     def _seconds(self, run: Run) -> int:
         elapsed = max(self.claim.at - self.claim.since, 0.0)
@@ -141,7 +144,9 @@ def send_again(run: Run, countdown: int) -> None:
 
 
 def _log_failure(run: Run, error: Exception) -> None:
-    logger.error("%s[%s] could not be sent again to wait; it runs now", run.task.name, run.id, exc_info=error)
+    logger.error(
+        "%s[%s] could not be sent again to wait; it runs now", run.task.name, shown(run.id), exc_info=error
+    )
 
 
 def _left_by_progress(meta: backend.Meta | None) -> float | None:

@@ -9,11 +9,19 @@ from typing import Any
 from kombu.utils.imports import symbol_by_name
 
 from ..errors import SettingError, StoreError
-from ..support.redaction import redacted_repr
+from ..support.redaction import redacted_repr, scrubbed
 from .base import REMEMBERED_FOR, Claim, Result, Store
 from .cas import CompareAndSwapStore
 
-__all__ = ["REMEMBERED_FOR", "Claim", "CompareAndSwapStore", "Result", "Store", "open_store"]
+__all__ = [
+    "REMEMBERED_FOR",
+    "Claim",
+    "CompareAndSwapStore",
+    "Result",
+    "Store",
+    "open_shared_store",
+    "open_store",
+]
 
 _REDIS = (".redis.store:RedisStore", "redis")
 
@@ -34,7 +42,8 @@ _STORES: dict[str, tuple[str, str | None]] = {
     "rediss+cluster": _REDIS,
 }
 
-_OTHERS = re.compile(r"(?P<path>[\w.]+:\w+)\+(?P<url>.*)", re.DOTALL)
+# With the scheme, since a URL that lost its own can begin with a user and a password.
+_OTHERS = re.compile(r"(?P<path>[\w.]+:\w+)\+(?P<url>[A-Za-z][\w+.-]*://.*)", re.DOTALL)
 
 
 def open_store(url: str, **options: Any) -> Store:
@@ -58,13 +67,30 @@ def open_store(url: str, **options: Any) -> Store:
     if named is None:
         store = _store_of(_scheme_of(url))
     else:
-        store, url = _class_at(named["path"]), named["url"]
+        store, url = _class_at(named["path"], url), named["url"]
     try:
         return store.from_url(url, **options)
-    except TypeError as error:
+    except SettingError:
+        raise  # It says more.
+    except (TypeError, ValueError) as error:
+        reason = scrubbed(str(error), url, options)
+        # Without the cause, whose text can quote a password.
         raise SettingError(
-            f"jobtastic_store={redacted_repr(url)} with options {redacted_repr(options)}: {error}"
-        ) from error
+            f"jobtastic_store={redacted_repr(url)} with options {redacted_repr(options)}: {reason}"
+        ) from None
+
+
+def open_shared_store(url: str, **options: Any) -> Store:
+    """Do the same as :func:`open_store`, for a store that more than one process is to use.
+
+    :raises SettingError: also for a store that belongs to one process.
+    :raises StoreError: if its driver is not installed.
+    """
+    store = open_store(url, **options)
+    if store.unshared:
+        store.close()
+        raise SettingError(f"jobtastic_store={redacted_repr(url)}: {store.unshared}")
+    return store
 
 
 def check_url(url: str) -> None:
@@ -81,13 +107,15 @@ def check_url(url: str) -> None:
     )
 
 
-def _class_at(path: str) -> type[Store]:
+def _class_at(path: str, url: str) -> type[Store]:
+    setting = f"jobtastic_store={redacted_repr(url)}"
     try:
         store = symbol_by_name(path)
-    except (ImportError, AttributeError) as error:
-        raise SettingError(f"jobtastic_store: {path} cannot be imported: {error}") from error
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        reason = scrubbed(str(error), url, {})
+        raise SettingError(f"{setting}: its class cannot be imported: {reason}") from None
     if not (isinstance(store, type) and issubclass(store, Store)):
-        raise SettingError(f"jobtastic_store: {path} is no subclass of jobtastic_signals.Store")
+        raise SettingError(f"{setting}: its class is no subclass of jobtastic_signals.Store")
     return store
 
 
@@ -106,5 +134,6 @@ def _store_of(scheme: str) -> type[Store]:
         if extra is None:
             raise
         install = f"pip install 'jobtastic-signals[{extra}]'"
-        raise StoreError(f"{scheme}:// needs {error.name}, which is not installed: {install}") from error
+        package = (error.name or "a package").partition(".")[0]
+        raise StoreError(f"{scheme}:// needs {package}, which is not installed: {install}") from error
     return store

@@ -119,9 +119,14 @@ class Store(abc.ABC):
     #: The URL scheme(s) by which the store is chosen.
     schemes: ClassVar[tuple[str, ...]]
 
+    #: Why no other process can share this store; empty if others can, or if its URL shows it.
+    unshared = ""
+
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
         #: The name of the store in messages: *url* without its passwords.
-        self.url = without_passwords(url)
+        self.url: str = without_passwords(url)
+        if not callable(clock):
+            raise TypeError("clock is not a function")
         self._clock = clock
 
     @property

@@ -26,6 +26,9 @@ __all__ = ["CompareAndSwapStore", "Decision", "Entry", "Pieces"]
 
 T = TypeVar("T")
 
+#: Bytes of the largest payload in pieces. A record that names more pieces is not read.
+LARGEST_PAYLOAD = 2**30
+
 #: Given an entry and the time, returns the answer of an operation and the entry afterwards.
 Decision: TypeAlias = Callable[[Entry, float], tuple[T, Entry]]
 
@@ -88,7 +91,7 @@ class CompareAndSwapStore(Store):
         if record is None:
             return Entry()
         try:
-            return records.load(record)
+            return records.load(record, most_pieces=-(-LARGEST_PAYLOAD // self.piece_size))
         except ValueError as error:
             records.warn_of_unreadable(self.url, key, record, error)
             return Entry()

@@ -8,21 +8,23 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from functools import partial, wraps
+from typing import ClassVar, Concatenate, ParamSpec, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
 
 from .. import events
 from ..errors import SettingError, StoreError
 from ..support.circuit_breaker import RETRY_AFTER, CircuitBreaker
-from ..support.redaction import without_passwords
+from ..support.rare_warnings import rare_warnings
+from ..support.redaction import scrubbed, without_passwords
+from ..support.shown import shown_error
 from ..support.timers import call_at
 from .base import Claim, Result, Store
 
 __all__ = ["GuardedStore"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,7 +76,8 @@ class GuardedStore:
         retry_after: float = RETRY_AFTER,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.url = without_passwords(url)
+        self.url: str = without_passwords(url)
+        self._scrubbed: Callable[[str], str] = partial(scrubbed, url=url, options={})
         self._open = open_store
         self._store: Store | None = None
         self._made: list[Store] = []
@@ -160,10 +163,10 @@ class GuardedStore:
             lapsed=lapsed,
         )
 
-    renew = _verb(Store.renew, False)
-    complete = _verb(Store.complete, False)
-    release = _verb(Store.release, False)
-    forget = _verb(Store.forget, False)
+    renew: ClassVar[Callable[..., bool]] = _verb(Store.renew, False)
+    complete: ClassVar[Callable[..., bool]] = _verb(Store.complete, False)
+    release: ClassVar[Callable[..., bool]] = _verb(Store.release, False)
+    forget: ClassVar[Callable[..., bool]] = _verb(Store.forget, False)
 
     def release_later(self, key: str, owner: str, delivery: str | None, until_seconds: float) -> None:
         """Do :meth:`.Store.release`, as soon as the store answers.
@@ -226,6 +229,10 @@ class GuardedStore:
         except (SettingError, SoftTimeLimitExceeded):
             # The limit strikes wherever the process is: it is the task's, and says nothing of the store.
             raise
+        except UnicodeEncodeError as error:
+            # Nor does a text with lone surrogates, which no caller of ours makes.
+            rare_warnings.warn(logger, "text", "the store %s cannot hold a text: %s", self.url, error)
+            return self._without_answer(otherwise, required)
         except Exception as error:
             self._fail(error, writes)
             return self._without_answer(otherwise, required)
@@ -247,10 +254,9 @@ class GuardedStore:
         if self._breaker.failed():
             self._cannot_write = writes
             logger.warning(
-                "the store %s failed (%s: %s); tasks run, but share nothing until it works again",
+                "the store %s failed (%s); tasks run, but share nothing until it works again",
                 self.url,
-                type(error).__name__,
-                error,
+                self._scrubbed(shown_error(error)),  # A driver may quote any part of the URL.
             )
             events.emit(events.store_unavailable, self.url, error=error)
 

@@ -6,7 +6,7 @@ import os
 import threading
 import uuid
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from .cas import CompareAndSwapStore, Decision, Entry
 from .rules import NOTHING
@@ -30,7 +30,7 @@ class MemoryStore(CompareAndSwapStore):
     b'42'
     """
 
-    schemes = ("memory",)
+    schemes: ClassVar[tuple[str, ...]] = ("memory",)
 
     def __init__(self, url: str = "memory://", **options: Any) -> None:
         super().__init__(url, **options)

@@ -10,16 +10,21 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from ..support.rare_warnings import rare_warnings
+from ..support.shown import shown, shown_error
 from .base import FORMAT_VERSION, Claim, Result
 from .rules import Entry
 
-__all__ = ["Pieces", "ResultInPieces", "dump", "load", "warn_of_unreadable"]
+__all__ = ["Pieces", "ResultInPieces", "dump", "is_identity", "load", "warn_of_unreadable"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
+
+_HEX = re.compile(r"[0-9a-f]{32}")
 
 #: Entries that a process remembers having warned of.
 _MOST_WARNED = 1000
@@ -103,9 +108,10 @@ def dump(entry: Entry) -> bytes:
     return _encode(fields).encode() + b"\n" + payload
 
 
-def load(record: bytes) -> Entry:
+def load(record: bytes, *, most_pieces: int = 1000) -> Entry:
     """Return the entry of which :func:`dump` made *record*.
 
+    :param most_pieces: the number of pieces that a payload may have. Each costs memory to look for.
     :raises ValueError: if this version cannot read it.
     """
     try:
@@ -114,24 +120,35 @@ def load(record: bytes) -> Entry:
         version = fields["version"]
         if version != FORMAT_VERSION:
             raise ValueError(f"format version {version!r}")
-        return Entry(_claim(fields.get("claim")), _result(fields.get("result"), payload))
+        return Entry(_claim(fields.get("claim")), _result(fields.get("result"), payload, most_pieces))
     except (TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
+def is_identity(text: bytes | str | None) -> bool:
+    """Return whether *text* is what the stores of this package write as their identity: 32 digits.
+
+    >>> is_identity(b"0" * 32), is_identity("0" * 33), is_identity(None)
+    (True, False, False)
+    """
+    if isinstance(text, bytes):
+        text = text.decode(errors="replace")
+    return isinstance(text, str) and _HEX.fullmatch(text) is not None
+
+
 def warn_of_unreadable(store: str, key: str, record: object, error: Exception) -> None:
-    """Warn that an entry counts as absent, once per process for each key of a store."""
-    if (store, key) in _warned:
+    """Warn that an entry counts as absent, once per process for each key of a store, and once in a minute."""
+    if (store, key) in _warned or not rare_warnings.are_due(f"entry: {store}"):
         return
     if len(_warned) >= _MOST_WARNED:
         _warned.clear()
     _warned.add((store, key))
     logger.warning(
-        "the store %s: the entry of %.200r cannot be read (%s), so it counts as absent: %.80r",
+        "the store %s: the entry of %s cannot be read (%s), so it counts as absent: %s",
         store,
-        key,
-        error,
-        record,
+        shown(key),
+        shown_error(error),
+        shown(record),
     )
 
 
@@ -154,12 +171,19 @@ def _claim(fields: Any) -> Claim | None:
     return None if fields is None else Claim(**_checked(fields, _CLAIM))
 
 
-def _result(fields: Any, payload: bytes) -> Result | None:
+def _result(fields: Any, payload: bytes, most_pieces: int) -> Result | None:
     if fields is None:
         return None
     result = _checked(fields, _RESULT)
     pieces = fields.get("pieces")
     if pieces is None:
         return Result(payload=payload, **result)
-    where = _checked(pieces, _PIECES)
-    return ResultInPieces(payload=b"", pieces=Pieces(where["name"], int(where["count"])), **result)
+    return ResultInPieces(payload=b"", pieces=_pieces(pieces, most_pieces), **result)
+
+
+def _pieces(fields: Any, most: int) -> Pieces:
+    where = _checked(fields, _PIECES)
+    name, count = where["name"], where["count"]
+    if not _HEX.fullmatch(name) or not 1 <= count <= most or count != int(count):
+        raise ValueError(f"pieces={shown(where)}")
+    return Pieces(name, int(count))

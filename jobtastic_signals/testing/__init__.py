@@ -6,10 +6,10 @@ Needs ``pip install 'jobtastic-signals[testing]'``.
 try:
     import hypothesis  # noqa: F401  # the modules below use it
     import pytest
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "jobtastic_signals.testing needs Hypothesis and pytest: pip install 'jobtastic-signals[testing]'"
-    ) from error
+    ) from _error
 
 # Before anything imports it.
 pytest.register_assert_rewrite(f"{__name__}.conformance")

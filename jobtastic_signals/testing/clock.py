@@ -15,7 +15,7 @@ class Clock:
     """
 
     def __init__(self, now: float = 1_700_000_000.5) -> None:
-        self.now = now
+        self.now: float = now
 
     def __call__(self) -> float:
         return self.now

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -18,7 +19,7 @@ __all__ = ["isolated_store", "jobtastic_in_memory"]
 
 
 @contextmanager
-def isolated_store(app: Celery) -> Iterator[None]:
+def isolated_store(app: Celery[Any]) -> Iterator[None]:
     """Let *app* share through its own store in memory, which is empty at first, until the block ends.
 
     If the plugin is not enabled on *app*, it is for that time.
@@ -53,7 +54,7 @@ def isolated_store(app: Celery) -> Iterator[None]:
 
 
 @pytest.fixture
-def jobtastic_in_memory() -> Iterator[Callable[[Celery], None]]:
+def jobtastic_in_memory() -> Iterator[Callable[[Celery[Any]], None]]:
     """Return a function that gives an app an :func:`isolated_store` until the test ends.
 
     To use it, add ``pytest_plugins = ["jobtastic_signals.testing"]`` to your ``conftest.py``.

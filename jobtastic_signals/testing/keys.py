@@ -27,7 +27,7 @@ from ..keys.roundtrip import models_dumped, serializer_of
 __all__ = ["assert_key_survives_serializer", "assert_keys_distinguish", "calls"]
 
 
-def calls(task: Task, /, **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Signature]:
+def calls(task: Task[Any, Any], /, **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Signature]:
     """Return a strategy for signatures of *task*, made from the annotations of its parameters.
 
     Some calls leave out arguments that have a default. Arguments are given by position in some calls and by
@@ -56,7 +56,7 @@ def calls(task: Task, /, **arguments: st.SearchStrategy[Any]) -> st.SearchStrate
 
 
 def assert_keys_distinguish(
-    task: Task,
+    task: Task[Any, Any],
     strategy: st.SearchStrategy[Signature] | None = None,
     *,
     settings: hypothesis.settings | None = None,
@@ -94,7 +94,7 @@ def assert_keys_distinguish(
 
 
 def assert_key_survives_serializer(
-    task: Task,
+    task: Task[Any, Any],
     strategy: st.SearchStrategy[Signature] | None = None,
     *,
     settings: hypothesis.settings | None = None,
@@ -161,7 +161,7 @@ _NAMES = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=5).filter(
 )
 
 
-def _strategies_for(task: Task) -> dict[str, st.SearchStrategy[Any]]:
+def _strategies_for(task: Task[Any, Any]) -> dict[str, st.SearchStrategy[Any]]:
     """Return a strategy for each parameter of *task*. That of ``*args`` or ``**kwargs`` is for each item."""
     try:
         hints = typing.get_type_hints(task.run, include_extras=True)
@@ -195,7 +195,9 @@ def _lists(hint: Any, *, unique: bool = False) -> st.SearchStrategy[list[Any]]:
 
 
 @st.composite
-def _calls(draw: st.DrawFn, task: Task, strategies: Mapping[str, st.SearchStrategy[Any]]) -> Signature:
+def _calls(
+    draw: st.DrawFn, task: Task[Any, Any], strategies: Mapping[str, st.SearchStrategy[Any]]
+) -> Signature:
     parameters = inspect.signature(task.run).parameters
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
@@ -222,7 +224,7 @@ def _calls(draw: st.DrawFn, task: Task, strategies: Mapping[str, st.SearchStrate
     return task.s(*args, **kwargs)
 
 
-def _delivered(task: Task, args: Any, kwargs: Any) -> tuple[Any, Any]:
+def _delivered(task: Task[Any, Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
     """Return the arguments as a worker of *task* receives them."""
     serializer = serializer_of(task)
     try:
@@ -236,7 +238,7 @@ def _delivered(task: Task, args: Any, kwargs: Any) -> tuple[Any, Any]:
     return args, kwargs
 
 
-def _are_same(task: Task, one: Argument, other: Argument) -> bool:
+def _are_same(task: Task[Any, Any], one: Argument, other: Argument) -> bool:
     try:
         return encode(one.value) == encode(other.value)
     except TypeError:
@@ -250,7 +252,7 @@ def _are_same(task: Task, one: Argument, other: Argument) -> bool:
     return bool(one.value == other.value)
 
 
-def _with_argument(task: Task, call: Signature, argument: Argument) -> Signature:
+def _with_argument(task: Task[Any, Any], call: Signature, argument: Argument) -> Signature:
     """Return *call* with *argument* instead of its own."""
     args, kwargs = arguments_of(task, call)
     bound = inspect.signature(task.run).bind(*args, **kwargs)

@@ -18,6 +18,9 @@ PROFILES = {
     "thorough": settings(max_examples=20_000, **_UNTIMED),
 }
 
+#: The share of them for what is read once, or from outside: fewer ways lead through it than through a key.
+FEWER = 0.3
+
 _chosen = PROFILES["default"]
 
 
@@ -26,6 +29,7 @@ def choose(name):
     _chosen = PROFILES[name]
 
 
-def given(*arguments):
-    """As Hypothesis has it, with as many examples as are chosen: for these tests, and for no others."""
-    return lambda test: _chosen(hypothesis.given(*arguments)(test))
+def given(*arguments, share=1.0):
+    """As Hypothesis has it, with a *share* of the chosen examples: for these tests, and for no others."""
+    chosen = settings(_chosen, max_examples=round(share * _chosen.max_examples))
+    return lambda test: chosen(hypothesis.given(*arguments)(test))

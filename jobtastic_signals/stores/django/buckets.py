@@ -16,14 +16,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.db import BaseDatabaseCache
 
 from ...errors import StoreError
 from ..cas import CompareAndSwapStore, Decision, Entry, Pieces
-from ..records import warn_of_unreadable
+from ..records import is_identity, warn_of_unreadable
+from .caches import UNREADABLE
 
 __all__ = ["BUCKETS", "Buckets"]
 
@@ -69,8 +70,8 @@ class Buckets(CompareAndSwapStore):
     :param timeout: seconds that it had in the beginning.
     """
 
-    schemes = ("django",)
-    inline_size = 1000
+    schemes: ClassVar[tuple[str, ...]] = ("django",)
+    inline_size: ClassVar[int] = 1000
     looks_first = True
 
     #: The buckets that :meth:`scan` reads.
@@ -81,19 +82,22 @@ class Buckets(CompareAndSwapStore):
     ) -> None:
         super().__init__(url, clock=clock)
         self._cache = cache
-        self._give_up = give_up
+        self._give_up, self._timeout = give_up, timeout
         self._lease = math.ceil(timeout) + _MARGIN
 
     @property
     def identity(self) -> str:
-        while (text := self._cache.get(_IDENTITY)) is None:
-            self._cache.add(_IDENTITY, uuid.uuid4().hex, timeout=None)
+        self._cache.add(_IDENTITY, uuid.uuid4().hex, timeout=None)
+        while not is_identity(text := self._value(_IDENTITY)):
+            if text is not None or self._is_late():
+                self._cache.delete(_IDENTITY)
             self._pause("what was added is not there")
+            self._cache.add(_IDENTITY, uuid.uuid4().hex, timeout=None)
         return str(text)
 
     def read(self, key: str) -> Entry:
         bucket = _BUCKET.format(_number(key))
-        return self._entry(key, self._records(bucket, self._cache.get(bucket)))
+        return self._entry(key, self._records(bucket, self._value(bucket)))
 
     def exchange(self, key: str, decide: Decision[T]) -> T:
         with self._bucket_of(key) as bucket:
@@ -114,6 +118,9 @@ class Buckets(CompareAndSwapStore):
         number, token = _number(key), uuid.uuid4().hex
         bucket, mutex = _BUCKET.format(number), _MUTEX.format(number)
         while not self._cache.add(mutex, token, timeout=self._lease):
+            # By now the last one may have been released. What is no mutex would never end.
+            if self._is_late() and not is_identity(found := self._value(mutex)) and found is not None:
+                self._cache.delete(mutex)
             self._pause("its bucket was changed by others all the time")
         sure = False
         try:
@@ -123,13 +130,15 @@ class Buckets(CompareAndSwapStore):
             # Later it can have ended, and be somebody else's.
             if time.monotonic() < self._give_up + 1:
                 with suppress(Exception):
-                    if sure or self._cache.get(mutex) == token:
+                    if sure or self._value(mutex) == token:
                         self._cache.delete(mutex)
 
     def _seen(self, bucket: str, mutex: str, token: str) -> Any:
         """Return *bucket* as a server has it that knows of *token*, and so of all that was written before."""
         while (found := self._cache.get_many([mutex, bucket])).get(mutex) != token:
             self._pause("a mutex was lost")
+        if found.get(bucket) is UNREADABLE:
+            self._cache.delete(bucket)  # Not every backend can write over it.
         return found.get(bucket)
 
     def _write(self, bucket: _Bucket, key: str, entry: Entry, now: float) -> None:
@@ -166,7 +175,10 @@ class Buckets(CompareAndSwapStore):
     def read_pieces(self, pieces: Pieces) -> list[bytes] | None:
         names = [_PIECE.format(name) for name in pieces.names]
         found = self._cache.get_many(names)
-        return [found[name].encode("latin-1") for name in names] if len(found) == len(names) else None
+        try:
+            return [found[name].encode("latin-1") for name in names]
+        except (LookupError, AttributeError, UnicodeEncodeError):
+            return None
 
     def write_pieces(self, pieces: Pieces, contents: list[bytes], seconds: float | None) -> None:
         timeout = _whole(seconds)
@@ -194,6 +206,14 @@ class Buckets(CompareAndSwapStore):
                 warn_of_unreadable(self.url, key, fields, error)
         return found
 
+    def _value(self, name: str) -> Any:
+        # Redis says that a value of another type is an error, unless it is asked for many.
+        return self._cache.get_many([name]).get(name)
+
+    def _is_late(self) -> bool:
+        """Return whether more than half of the time is over."""
+        return time.monotonic() > self._give_up - self._timeout / 2
+
     def _entry(self, key: str, records: _Records) -> Entry:
         return self.load(key, records[key].entry) if key in records else Entry()
 
@@ -203,7 +223,7 @@ class Buckets(CompareAndSwapStore):
 
     def _pause(self, otherwise: str) -> None:
         self._in_time(otherwise)
-        time.sleep(random.uniform(0, _PAUSE))
+        time.sleep(random.uniform(0, _PAUSE))  # nosec B311  # not a secret
 
 
 class _Bucket(NamedTuple):

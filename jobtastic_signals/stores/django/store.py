@@ -6,8 +6,8 @@ For projects that have a cache which all their processes share, and want no othe
 
 What to know:
 
-* Where a cache drops what it has no room for, it drops claims too. That of a database, and that of the
-  process's memory, do so beyond ``MAX_ENTRIES``, which are 300 unless set: more are needed, a warning says.
+* Where a cache drops what it has no room for, it drops claims too. That of a database
+  does so beyond ``MAX_ENTRIES``, which are 300 unless set: more are needed, a warning says.
   Of several Memcached servers one that fails leaves its keys to others, who know of no claims.
 * Aliases share if they name one server and have the same ``KEY_PREFIX``, ``VERSION`` and ``KEY_FUNCTION``.
 * The mutex ends by itself after a few seconds, so a process that is killed with it stops others no longer.
@@ -15,10 +15,12 @@ What to know:
 * The cache of a database is written by threads with connections of their own: at once, whatever the
   transaction of the request does, and from async code too. With SQLite, a transaction that has written keeps
   them from that until it ends: give the cache a database of its own.
-* What we store is text of ours, but Django pickles nearly all that it caches. Who can write to the server can
-  run code in all that read from it.
-* ``LocMemCache`` is of one process: for tests. ``DummyCache`` keeps nothing, and ``FileBasedCache`` has an
-  ``add`` that is not atomic: both are refused. That of a third party has to have one that is.
+* Django pickles nearly all that it caches, so whoever can write to the server can run code in all that read
+  from it. What we read there is plain data, and no code runs; see :mod:`.caches`. A backend for which that
+  cannot be done is refused, unless ``may_unpickle`` allows it.
+* ``LocMemCache`` belongs to one process. It is refused unless ``task_always_eager`` is set. ``DummyCache``
+  keeps nothing, and ``FileBasedCache`` has an ``add`` that is not atomic: both are refused. That of a third
+  party has to have one that is.
 """
 
 from __future__ import annotations
@@ -27,10 +29,10 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import unquote
 
-from django.core.cache import caches
+from django.core.cache import caches as _djangos
 from django.core.cache.backends.db import BaseDatabaseCache
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.filebased import FileBasedCache
@@ -40,16 +42,27 @@ from django.db import close_old_connections
 from django.utils.module_loading import import_string
 
 from ...errors import SettingError, StoreError
-from ...support.redaction import redacted_repr
+from ...support.redaction import redacted_repr, without_passwords
+from ...support.safe_text import safe_repr
 from ...support.threads import call_within
 from ..base import Claim, Result, Store
+from ..numbers import positive
 from .buckets import BUCKETS, Buckets
+from .caches import _StrictCaches, may_unpickle
 
 __all__ = ["DjangoStore"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_UNSHARED = (
+    "a LocMemCache is private to each process, so callers and workers would share nothing. Name a cache on a "
+    "server, or set jobtastic_store to disk:// on one host, or to redis://. For tests in one process, use "
+    "memory://, or set task_always_eager"
+)
+#: The caches as this package reads them; one for each thread, like Django's own.
+_caches = _StrictCaches()
 
 #: Entries below which a cache that counts them is too small.
 _ENOUGH = 10_000
@@ -72,24 +85,28 @@ class DjangoStore(Store):
 
     :param url: ``django://alias``.
     :param timeout: seconds that an operation may take, with all its questions to the server.
+    :param may_unpickle: use a backend that may unpickle what others have put into the cache.
     """
 
-    schemes = ("django",)
+    schemes: ClassVar[tuple[str, ...]] = ("django",)
 
-    def __init__(self, url: str, *, timeout: float = 0.25, **options: Any) -> None:
+    def __init__(
+        self, url: str, *, timeout: float = 0.25, may_unpickle: bool = False, **options: Any
+    ) -> None:
         super().__init__(url, **options)
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0:
-            raise TypeError(f"timeout={timeout!r} is not a positive number")
-        self._timeout = timeout
+        if may_unpickle not in (True, False):
+            raise TypeError(f"may_unpickle={safe_repr(may_unpickle)} is neither True nor False")
+        self._timeout = positive("timeout", timeout)
         self._alias = _alias_of(url)
-        self._is_of_this_process = issubclass(_backend_of(url, self._alias), LocMemCache)
+        backend = _backend_of(url, self._alias, bool(may_unpickle))
+        self.unshared = _UNSHARED if issubclass(backend, LocMemCache) else ""
         # What each process has asked, and its threads have not answered.
         self._asked: dict[int, set[object]] = {}
 
     @property
     def identity(self) -> str:
         identity = self._within_time(lambda buckets: buckets.identity)
-        return f"django:{identity}:{os.getpid()}" if self._is_of_this_process else f"django:{identity}"
+        return f"django:{identity}:{os.getpid()}" if self.unshared else f"django:{identity}"
 
     def lookup(self, key: str) -> Result | Claim | None:
         return self._within_time(lambda buckets: buckets.lookup(key))
@@ -150,7 +167,7 @@ class DjangoStore(Store):
     def _answer(self, ask: Callable[[Buckets], T], give_up: float) -> T:
         close_old_connections()
         try:
-            cache, timeout = caches[self._alias], self._timeout
+            cache, timeout = _caches[self._alias], self._timeout
             return ask(Buckets(self.url, cache, give_up=give_up, timeout=timeout, clock=self._clock))
         finally:
             close_old_connections()
@@ -163,14 +180,15 @@ def _alias_of(url: str) -> str:
     return alias
 
 
-def _backend_of(url: str, alias: str) -> type:
+def _backend_of(url: str, alias: str, unpickles: bool) -> type:
     setting = f"jobtastic_store={redacted_repr(url)}"
     try:
-        known = caches.settings
+        known = _djangos.settings
     except ImproperlyConfigured as error:
         raise SettingError(f"{setting} needs Django's settings: {error}") from error
     if alias not in known:
-        raise SettingError(f"{setting}: Django's CACHES has {', '.join(known)}, and no {alias!r}")
+        named = without_passwords(url).partition("://")[2]
+        raise SettingError(f"{setting}: Django's CACHES has {', '.join(known)}, and no {named!r}")
     try:
         backend: type = import_string(known[alias]["BACKEND"])
     except (KeyError, ImportError) as error:
@@ -182,7 +200,14 @@ def _backend_of(url: str, alias: str) -> type:
             f"{setting}: a FileBasedCache can give one claim to two owners, since its add() is not atomic; "
             "disk:///a/folder keeps claims in files"
         )
-    if issubclass(backend, (LocMemCache, BaseDatabaseCache)):
+    if may_unpickle(backend) and not unpickles:
+        raise SettingError(
+            f"{setting}: {backend.__name__} may unpickle what it finds, so whoever can write to the cache "
+            "could run code here. Use one of Django's backends for Redis (RedisCache), Memcached "
+            "(PyMemcacheCache) or a database; or, if you trust all who can write there, set "
+            'jobtastic_store_options = {"may_unpickle": True}'
+        )
+    if issubclass(backend, BaseDatabaseCache):
         most = (known[alias].get("OPTIONS") or {}).get("MAX_ENTRIES", 300)
         if int(most) < _ENOUGH:
             logger.warning(

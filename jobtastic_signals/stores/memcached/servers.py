@@ -14,6 +14,7 @@ from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheError
 
 from ...errors import StoreError
+from ...support.shown import shown
 
 __all__ = ["Address", "Server"]
 
@@ -28,7 +29,7 @@ class Server:
     """
 
     def __init__(self, address: Address, timeout: float) -> None:
-        self.name = address if isinstance(address, str) else "{}:{}".format(*address)
+        self.name: str = address if isinstance(address, str) else "{}:{}".format(*address)
         self._address = address
         self._timeout = timeout
         self._kept: deque[Client] = deque()
@@ -113,7 +114,7 @@ class Server:
                     return None
                 else:
                     break
-        raise StoreError(f"{self.name} does not list its items: {line.decode(errors='replace').strip()}")
+        raise StoreError(f"{self.name} does not list its items: {shown(line.strip())}")
 
     def _failure(self, error: Exception) -> StoreError:
         return StoreError(f"{self.name}: {error or type(error).__name__}")

@@ -18,13 +18,15 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from ...errors import SettingError, StoreError
 from ...support.redaction import redacted_repr
+from ...support.shown import shown
 from ..cas import CompareAndSwapStore, Decision, Entry, Pieces
-from ..records import warn_of_unreadable
+from ..numbers import positive
+from ..records import is_identity, warn_of_unreadable
 from .servers import Address, Server
 
 __all__ = ["MemcachedStore"]
@@ -57,14 +59,12 @@ class MemcachedStore(CompareAndSwapStore):
         are faster.
     """
 
-    schemes = ("memcached",)
-    inline_size = 500_000
+    schemes: ClassVar[tuple[str, ...]] = ("memcached",)
+    inline_size: ClassVar[int] = 500_000
 
     def __init__(self, url: str, *, timeout: float = 0.25, **options: Any) -> None:
         super().__init__(url, **options)
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0:
-            raise TypeError(f"timeout={timeout!r} is not a positive number")
-        self._timeout = timeout
+        self._timeout = positive("timeout", timeout)
         self._servers = [Server(address, timeout) for address in _addresses(url)]
 
     @property
@@ -73,8 +73,10 @@ class MemcachedStore(CompareAndSwapStore):
         for server in self._servers:
             with server.client() as client:
                 client.add(_IDENTITY, uuid.uuid4().hex.encode())
-                found = client.get(_IDENTITY)
-            if found is None:
+                if not is_identity(found := client.get(_IDENTITY)) and found is not None:
+                    client.set(_IDENTITY, uuid.uuid4().hex.encode())
+                    found = client.get(_IDENTITY)
+            if not is_identity(found):
                 raise StoreError(f"{server.name} keeps nothing")
             texts.append(found.decode())
         if len(texts) == 1:
@@ -102,7 +104,7 @@ class MemcachedStore(CompareAndSwapStore):
                 if after == before or self._swap(client, name, key, after, version, now):
                     return answer
                 if time.monotonic() > give_up:
-                    raise StoreError(f"for {self._timeout} s others were faster to change {key!r}")
+                    raise StoreError(f"for {self._timeout} s others were faster to change {shown(key)}")
 
     def scan(self, prefix: str) -> Iterator[tuple[str, Entry]]:
         for server in self._servers:
@@ -195,11 +197,12 @@ def _addresses(url: str) -> list[Address]:
     try:
         # Twice the same server would list its entries twice.
         return list(dict.fromkeys(_address(text) for text in places.rstrip("/").split(",")))
-    except ValueError as error:
+    except ValueError:
+        # Its text can quote a password.
         raise SettingError(
-            f"jobtastic_store={redacted_repr(url)} names no servers ({error}); write memcached://host:11211, "
+            f"jobtastic_store={redacted_repr(url)} names no servers; write memcached://host:11211, "
             "memcached://one:11211,other:11211 or memcached:///path/to/socket"
-        ) from error
+        ) from None
 
 
 def _address(text: str) -> Address:

@@ -99,28 +99,43 @@ local function check(sum)
   assert(sum - sum == 0)
 end
 
+-- Leave out tables that a later version adds. Raise an error for a number that could not be written again.
+local function prune(fields)
+  for name, value in pairs(fields) do
+    if type(value) == 'table' then
+      fields[name] = nil
+    elseif type(value) == 'number' then
+      check(value)
+    end
+  end
+end
+
 -- Return the record and the payload of a value, without what has ended. Raise an error if there is none.
 local function parse(value)
   local line = string.find(value, '\\n', 1, true)
   local record = cjson.decode(string.sub(value, 1, line - 1))
   local claim, result = record.claim, record.result
+  prune(record)
   assert(record.version == {FORMAT_VERSION})
   if claim then
     local delivery, awaited = claim.delivery, claim.awaited
     assert(type(claim.owner) == 'string' and (delivery == nil or type(delivery) == 'string'))
     assert(awaited == nil or awaited == true or awaited == false)
+    prune(claim)
     check(claim.since + claim.expires + (claim.message_expires or 0))
     if has_passed(claim.expires + {REMEMBERED_FOR}) then
-      record.claim = nil
+      claim = nil
     end
   end
   if result then
     assert(type(result.owner) == 'string' and type(result.state) == 'string')
+    prune(result)
     check(result.began + result.ended + (result.expires or 0) + (result.kept or 0))
     if has_passed(result.expires) and has_passed(result.kept) then
-      record.result = nil
+      result = nil
     end
   end
+  record.claim, record.result = claim, result
   return record, string.sub(value, line + 1)
 end
 """

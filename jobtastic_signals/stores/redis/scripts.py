@@ -12,6 +12,7 @@ from .lua import ANSWER, AWAIT, CLAIM_FRESH, PARSE, RUN, SHOW, TIME, WRITE, WRIT
 __all__ = [
     "CLAIM",
     "COMPLETE",
+    "DROP",
     "FORGET",
     "IDENTIFY",
     "INDEX",
@@ -195,11 +196,17 @@ FORGET = rule("""
   return known and 1 or 0
 """)
 
-# A text for the identity of a database that has none yet.
+# Nothing. For what the script could read and Python cannot.
+DROP = Script("return redis.call('DEL', KEYS[1])")
+
+# A text for the identity of a database that has none yet, or what is none: 32 digits.
 IDENTIFY = Script(
     """
-local identity = redis.call('GET', KEYS[1])
-if not identity then
+local identity = redis.pcall('GET', KEYS[1])
+if type(identity) == 'table' and string.sub(identity.err, 1, 9) ~= 'WRONGTYPE' then
+  return identity
+end
+if type(identity) ~= 'string' or #identity ~= 32 or string.find(identity, '[^0-9a-f]') then
   identity = ARGV[1]
   redis.call('SET', KEYS[1], identity)
 end

@@ -149,7 +149,7 @@ class Servers(ABC):
     span_keys = True  #: Whether one command can change any two keys.
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
+        self.pid: int = os.getpid()
 
     @abstractmethod
     def ask(self, key: bytes, command: bytes) -> Any:

@@ -12,10 +12,11 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 from redis.exceptions import NoScriptError, ResponseError
 
+from ...errors import StoreError
 from ..base import Claim, Result, Store
 from ..records import warn_of_unreadable
 from .commands import Script, pack
@@ -23,6 +24,7 @@ from .lua import UNREADABLE
 from .scripts import (
     CLAIM,
     COMPLETE,
+    DROP,
     FORGET,
     IDENTIFY,
     INDEX,
@@ -33,7 +35,7 @@ from .scripts import (
 )
 from .servers import Server, Servers
 from .urls import SCHEMES, opener
-from .words import decoded, encoded, flag, found, granted, hold, number, optional
+from .words import decoded, encoded, flag, found, hold, number, optional
 
 __all__ = ["RedisStore"]
 
@@ -50,7 +52,7 @@ class RedisStore(Store):
         such as ``sentinel_password``; any argument of redis-py's connections, such as ``ssl_ca_certs``.
     """
 
-    schemes = SCHEMES
+    schemes: ClassVar[tuple[str, ...]] = SCHEMES
 
     def __init__(self, url: str, *, clock: Callable[[], float] | None = None, **options: Any) -> None:
         super().__init__(url, **({} if clock is None else {"clock": clock}))
@@ -65,7 +67,7 @@ class RedisStore(Store):
         return f"redis:{identity.decode()}"
 
     def lookup(self, key: str) -> Result | Claim | None:
-        return found(self._decide(LOOKUP, key))
+        return self._found(key, self._decide(LOOKUP, key))
 
     def lookup_or_claim(
         self,
@@ -80,7 +82,13 @@ class RedisStore(Store):
         words = number(lease), number(expires), flag(goes_out), *hold(lapsed)
         answer = self._decide(LOOKUP_OR_CLAIM, key, encoded(owner), *words)
         if not isinstance(answer, bytes):
-            return granted(answer)
+            entry = self._found(key, answer)
+            if entry is not None:
+                return entry
+            self._drop(key)
+            answer = self._decide(LOOKUP_OR_CLAIM, key, encoded(owner), *words)
+        if not isinstance(answer, bytes):
+            return self._granted(key, answer)
         now = float(answer)
         ends = None if expires is None else now + expires
         return Claim(owner, now + lease, since=now, message_expires=ends, at=now)
@@ -96,8 +104,13 @@ class RedisStore(Store):
         waited_for: str | None = None,
         lapsed: Claim | None = None,
     ) -> Result | Claim:
-        words = number(lease), number(called), optional(waited_for), *hold(lapsed)
-        return granted(self._decide(CLAIM, key, encoded(owner), encoded(delivery), *words))
+        times = number(lease), number(called)
+        words = encoded(owner), encoded(delivery), *times, optional(waited_for), *hold(lapsed)
+        entry = self._found(key, self._decide(CLAIM, key, *words))
+        if entry is not None:
+            return entry
+        self._drop(key)
+        return self._granted(key, self._decide(CLAIM, key, *words))
 
     def renew(self, key: str, owner: str, delivery: str, lease: float, *, ran_for: float = 0.0) -> bool:
         words = encoded(owner), encoded(delivery), number(lease), number(ran_for)
@@ -154,7 +167,7 @@ class RedisStore(Store):
                     key = decoded(name[len(_PREFIX) :])
                     # Its script may not be there yet, or the key have moved.
                     missed = isinstance(answer, ResponseError)
-                    entry = self.lookup(key) if missed else found(self._readable(key, answer))
+                    entry = self.lookup(key) if missed else self._found(key, self._readable(key, answer))
                     if entry is not None:
                         yield key, entry
 
@@ -172,6 +185,24 @@ class RedisStore(Store):
         keys = (key,) if other is None else (key, other)
         names = tuple([_PREFIX + encoded(each) for each in keys])
         return self._readable(key, self._run(script, names, self._time(), *words))
+
+    def _found(self, key: str, answer: Any) -> Result | Claim | None:
+        """Return what a script answered. Lua reads some numbers and texts that Python does not."""
+        try:
+            return found(answer)
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            warn_of_unreadable(self.url, key, answer[1], error)
+            return None
+
+    def _granted(self, key: str, answer: Any) -> Result | Claim:
+        entry = self._found(key, answer)
+        if entry is None:
+            raise StoreError(f"{self.url}: others write what cannot be read under {key!r}")
+        return entry
+
+    def _drop(self, key: str) -> None:
+        """Drop what the script could read and this process cannot."""
+        self._run(DROP, (_PREFIX + encoded(key),))
 
     def _run(self, script: Script, names: tuple[bytes, ...], *words: bytes) -> Any:
         servers = self._servers()

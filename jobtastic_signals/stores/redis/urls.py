@@ -14,6 +14,8 @@ from redis.connection import Connection, SSLConnection, UnixDomainSocketConnecti
 
 from ...errors import SettingError
 from ...support.redaction import redacted_repr
+from ...support.safe_text import safe_repr, safe_str
+from ..numbers import positive
 from .servers import Address, Cluster, Connector, Guides, OneServer, SentinelPrimary, Servers
 
 __all__ = ["SCHEMES", "opener"]
@@ -46,7 +48,7 @@ def opener(url: str, options: Mapping[str, Any]) -> Callable[[], Servers]:
     scheme = url.partition(":")[0].lower()
     addresses, parsed = _parsed(url, scheme)
     given = {**options, **parsed}
-    timeout = _positive("timeout", given.pop("timeout", _TIMEOUT))
+    timeout = positive("timeout", given.pop("timeout", _TIMEOUT))
     if scheme == "sentinel":
         return _sentinels(addresses, given, timeout)
     if scheme.endswith("+cluster"):
@@ -67,8 +69,8 @@ def _sentinels(addresses: list[Address], given: dict[str, Any], timeout: float) 
     if not isinstance(name, str):
         raise TypeError("sentinel:// needs the master_name of the server that the sentinels watch")
     others, theirs = given.pop("min_other_sentinels", 0), given.pop("sentinel_kwargs", None) or {}
-    if not str(others).isdigit():
-        raise TypeError(f"min_other_sentinels={others!r} is not a number of sentinels")
+    if not safe_str(others).isdecimal():
+        raise TypeError(f"min_other_sentinels={safe_repr(others)} is not a number of sentinels")
     if not isinstance(theirs, Mapping):
         raise TypeError("sentinel_kwargs is not a dict")
     theirs = dict(theirs)
@@ -104,6 +106,8 @@ def _parsed_one(url: str, scheme: str) -> dict[str, Any]:
     if driver != "unix" and database and not database.isdigit():
         raise ValueError("a database is a number, as in /0")
     parsed: dict[str, Any] = parse_url(f"{driver}:{url.partition(':')[2]}")
+    if set("@/") & set(parsed.get("host", "")):
+        raise ValueError("that is no URL; are a user and a password before its host?")
     return parsed
 
 
@@ -122,12 +126,6 @@ def _connector(given: Mapping[str, Any], timeout: float) -> Connector:
     options["decode_responses"] = False
     try:
         kind(**options)
-    except RedisError as error:
+    except (RedisError, AttributeError) as error:
         raise TypeError(str(error)) from error
     return Connector(kind, options)
-
-
-def _positive(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
-        raise TypeError(f"{name}={value!r} is not a positive number")
-    return float(value)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..base import Claim, Result
 
-__all__ = ["decoded", "encoded", "flag", "found", "granted", "hold", "number", "optional"]
+__all__ = ["decoded", "encoded", "flag", "found", "hold", "number", "optional"]
 
 
 def encoded(text: str) -> bytes:
@@ -39,13 +39,6 @@ def optional(text: str | None) -> bytes:
 def hold(claim: Claim | None) -> tuple[bytes, ...]:
     """Return who has *claim*: the owner and the delivery. Nothing is sent for ``None``, which is usual."""
     return () if claim is None else (optional(claim.owner), optional(claim.delivery))
-
-
-def granted(answer: list[bytes]) -> Result | Claim:
-    """Return what a script answered that always finds or makes something."""
-    entry = found(answer)
-    assert entry is not None
-    return entry
 
 
 def found(answer: list[bytes] | None) -> Result | Claim | None:

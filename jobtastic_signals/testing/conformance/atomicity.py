@@ -16,12 +16,14 @@ from .races import LEASE, TIMEOUT, contend
 
 __all__ = ["Atomicity", "forks", "needs_fork"]
 
-needs_fork = pytest.mark.skipif(
+needs_fork: pytest.MarkDecorator = pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork here"
 )
 
 # Python 3.12 and later warn of any fork beside a thread; a store's promise is about forks.
-forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+forks: pytest.MarkDecorator = pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded, use of fork:DeprecationWarning"
+)
 
 
 def in_child(ask: Callable[[], Any]) -> Any:

@@ -42,7 +42,8 @@ class Fixtures:
     """Base of all parts of the suite."""
 
     #: How many sequences of operations are compared with a dict, and of how many steps each.
-    examples, steps = 30, 30
+    examples: int = 30
+    steps: int = 30
 
     #: How often each race is run.
     rounds = 10

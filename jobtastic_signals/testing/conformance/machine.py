@@ -58,8 +58,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clock = Clock()
-        self.model, self.store = Model(self.clock), self.new_store()
+        self.clock: Clock = Clock()
+        self.model: Model = Model(self.clock)
+        self.store: Store = self.new_store()
 
     def new_store(self) -> Store:
         """Return the store, on storage that is empty."""

@@ -16,6 +16,7 @@ from django.core.cache import caches
 from jobtastic_signals import SettingError
 from jobtastic_signals.stores import open_store
 from jobtastic_signals.stores.django.buckets import _BUCKET, _number
+from jobtastic_signals.support.redaction import without_passwords
 from jobtastic_signals.testing import StoreConformance
 from jobtastic_signals.testing.conformance.atomicity import forks
 from jobtastic_signals.testing.conformance.base import complete, put, queue, run, running
@@ -89,7 +90,7 @@ def test_a_bucket_that_cannot_be_read_counts_as_absent(open_django, planted):
     put(store, "key")
     (bucket,) = stored()
     caches["redis"].set(bucket, planted)
-    assert f"the entry of '{bucket}' cannot be read" in counts_as_absent(store)
+    assert f"the entry of {bucket} cannot be read" in counts_as_absent(store)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_a_record_that_cannot_be_read_costs_no_other_key_of_its_bucket(open_djan
     records = json.loads(caches["redis"].get(bucket))
     caches["redis"].set(bucket, json.dumps({**records, two: planted}))
     assert store.lookup(one).payload == b"0"
-    assert f"the entry of '{two}' cannot be read" in counts_as_absent(store, two)
+    assert f"the entry of {two} cannot be read" in counts_as_absent(store, two)
     assert store.lookup(three).payload == b"3"
 
 
@@ -241,7 +242,7 @@ def test_an_identity_that_was_dropped_is_noticed(open_django):
 def test_a_url_without_an_alias_is_refused_with_what_is_accepted(django_conf, url):
     with pytest.raises(SettingError, match="django://default") as refusal:
         open_store(url)
-    assert repr(url) in str(refusal.value)
+    assert repr(without_passwords(url)) in str(refusal.value)
 
 
 def test_an_alias_that_is_not_there_is_refused_with_those_that_are(django_conf):

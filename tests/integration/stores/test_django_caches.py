@@ -6,26 +6,53 @@ import pytest
 import redis
 from django.core.cache.backends.locmem import LocMemCache
 
-from jobtastic_signals import StoreError
+from jobtastic_signals import SettingError, StoreError
+from jobtastic_signals.cli.check.base import Level
 from jobtastic_signals.stores import open_store
 from jobtastic_signals.testing import Clock
 from jobtastic_signals.testing.conformance.base import complete, put, queue, renew, run, running
+from tests.support.checks import checked
 from tests.support.servers import redis_server, wait_until
 from tests.support.stores.django_caches import BACKENDS
 from tests.support.stores.operations import LARGE
 from tests.support.stores.project import warnings_of_ours
 
 
-@pytest.mark.parametrize("backend", ["locmem.LocMemCache", "db.DatabaseCache"])
 @pytest.mark.parametrize("options", [{}, {"OPTIONS": {"MAX_ENTRIES": 500}}])
-def test_a_cache_with_room_for_few_entries_is_told_of(add_cache, backend, options):
-    alias = add_cache(BACKEND=f"{BACKENDS}.{backend}", LOCATION="cache", **options)
+def test_a_cache_with_room_for_few_entries_is_told_of(add_cache, options):
+    alias = add_cache(BACKEND=f"{BACKENDS}.db.DatabaseCache", LOCATION="cache", **options)
     with warnings_of_ours() as warned:
         open_store(f"django://{alias}")
     (warning,) = warned
     assert alias in warning
     assert f"beyond {500 if options else 300} entries" in warning
     assert "MAX_ENTRIES" in warning
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_cache_of_each_process_is_refused_with_the_reason_unless_tasks_run_in_their_caller(
+    add_cache, new_app, eager
+):
+    alias = add_cache(BACKEND=f"{BACKENDS}.locmem.LocMemCache", LOCATION="private")
+    app = new_app(jobtastic_store=f"django://{alias}", task_always_eager=eager)
+    runs = []
+
+    @app.task(name="report", shared=False, cache_duration=60)
+    def report(n):
+        runs.append(n)
+
+    with warnings_of_ours() as warned:
+        findings = checked(app).about("store", Level.FIX)
+        for _ in range(2):
+            if eager:
+                report.delay(1)
+            else:
+                with pytest.raises(SettingError, match="LocMemCache is private to each process"):
+                    report.delay(1)
+    assert (runs, warned) == ([1] if eager else [], [])
+    assert [finding.split(": ")[-1][:35] for finding in findings] == [
+        "a LocMemCache is private to each pr",
+    ] * (not eager)
 
 
 def test_a_cache_with_room_is_not(open_django):

@@ -6,6 +6,7 @@ import pytest
 
 from jobtastic_signals import SettingError, StoreError
 from jobtastic_signals.stores import open_store
+from jobtastic_signals.support.redaction import without_passwords
 from jobtastic_signals.testing import StoreConformance
 from jobtastic_signals.testing.conformance.base import put, run
 from tests.support.servers import memcached
@@ -39,15 +40,15 @@ def test_a_url_names_servers(url, expected):
 def test_a_url_without_servers_is_refused_with_what_is_accepted(url):
     with pytest.raises(SettingError) as refusal:
         open_store(url)
-    assert repr(url) in str(refusal.value)
+    assert repr(without_passwords(url)) in str(refusal.value)
     assert "memcached://one:11211,other:11211" in str(refusal.value)
 
 
-@pytest.mark.parametrize("url", ["memcached://me:secret@host", "memcached://a,me:secret@b:1"])
+@pytest.mark.parametrize("url", ["memcached://me:s3cret@host", "memcached://a,me:s3cret@b:1"])
 def test_a_password_is_refused_and_not_shown(url):
     with pytest.raises(SettingError, match="no user and no password") as refusal:
         open_store(url)
-    assert "secret" not in str(refusal.value)
+    assert "s3cret" not in str(refusal.value)
     assert "me" not in str(refusal.value).replace("memcached", "")
 
 

@@ -75,16 +75,6 @@ def test_a_stamp_of_another_message_is_not_believed(new_app, stamp):
     assert entry_of(double, 99) is None
 
 
-def test_its_own_stamp_is_believed(new_app):
-    app = new_app()
-    double = add_tasks(app, **CACHE)
-    double.delay(21)
-    (message,) = published(app)
-    deliver(app, message, jobtastic={"id": message.headers["id"], "key": "v1:other:1"})
-    assert entry_of(double, 21) is None
-    assert isinstance(store_of(app).lookup("v1:other:1"), Result)
-
-
 def test_send_task_is_left_to_the_worker(new_app):
     app = new_app()
     double = add_tasks(app, **BOTH)

@@ -93,7 +93,39 @@ def test_the_error_names_the_argument_and_the_place_in_it(new_app, serializer, a
         f"argument {argument!r} has no canonical form: {place} is of type {Plain.__module__}.Plain."
         in str(caught.value)
     )
-    assert f"as ({argument!r}, my_function)" in str(caught.value)
+    assert remedy_for(serializer, argument) in str(caught.value)
+
+
+class Model:
+    """As Django's and others' models, it has its primary key under a name that is always the same."""
+
+    pk = 5
+
+
+class MappedModel:
+    """As SQLAlchemy's models."""
+
+    __mapper__ = None
+
+
+@on_all_serializers
+@pytest.mark.parametrize(("model", "primary_key"), [(Model, "pk"), (MappedModel, "id")])
+@pytest.mark.parametrize(
+    "wrap", [lambda value: value, lambda value: [{"rows": value}]], ids=["plain", "deep"]
+)
+def test_for_a_model_the_error_suggests_its_primary_key(new_app, serializer, model, primary_key, wrap):
+    task = add_task(new_app(**speaking(serializer)))
+    with pytest.raises(UnkeyableError) as caught:
+        task.delay(wrap(model()))
+    assert f"{model.__name__}; pass its primary key ({primary_key}) instead" in str(caught.value)
+    assert remedy_for(serializer, "x") in str(caught.value)
+
+
+def remedy_for(serializer, argument):
+    """What helps with an argument that only pickle can carry."""
+    if serializer == "pickle":
+        return f"Give it a to_str in significant_kwargs, such as ({argument!r}, my_function)"
+    return f"The serializer {serializer} cannot carry it, so pass plain data that identifies it"
 
 
 def test_an_argument_that_does_not_count_may_be_anything(new_app):
@@ -115,7 +147,8 @@ def test_where_no_key_is_required_each_call_has_its_own_run(new_app, stored, war
     assert work_off(app) == ids
     assert len(set(ids)) == len(runs) == 3
     assert [result.state for result in results] == [states.SUCCESS] * 3
-    assert stored == []
+    # On a busy machine a run takes long enough to be remembered.
+    assert [key for key in stored if not key.startswith("history:")] == []
     (warning,) = warnings()
     assert "task 'proj.take': argument 'x' has no canonical form" in warning
     assert warning.endswith("; such calls go unshared")

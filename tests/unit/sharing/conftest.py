@@ -41,7 +41,7 @@ class Schedule:
 def schedule(clock, monkeypatch) -> Schedule:
     """Renewals and their clock, which is the store's as well."""
     schedule = Schedule(clock)
-    monkeypatch.setattr(leases, "_timers", schedule)
+    monkeypatch.setattr(leases, "timers", schedule)
     monkeypatch.setattr(leases, "time", SimpleNamespace(monotonic=clock))
     return schedule
 

@@ -272,8 +272,11 @@ def test_marks_that_somebody_forged_free_and_store_nothing(app, tasks):
     marks = [
         "text",
         [{"id": first.id}],
-        [{"id": first.id, "key": "v1:other:1", "task": "proj.victim"}],
-        [{"id": first.id, "key": key_of(victim, 1), "task": "proj.nowhere"}],
+        [{"id": first.id, "key": key_of(victim, 1), "task": "proj.victim"}],
+        [{"id": first.id, "proof": "0" * 32, "key": key_of(victim, 1), "task": "proj.victim"}],
+        [{"id": first.id, "proof": "../message:"}],
+        [{"id": first.id, "proof": ["0" * 32]}, 7, None, {}],
+        [{"id": "\ud800" * 1000, "proof": "0" * 32}] * 1000,
     ]
     for mark in marks:
         tasks["double"].apply_async((1,), headers={"jobtastic_replaces": mark})

@@ -10,13 +10,13 @@ import diskcache
 import pytest
 from diskcache import core
 
-from jobtastic_signals.stores.disk import BytesDisk
+from jobtastic_signals.stores.disk.files import _BytesDisk
 
 
 def test_diskcache_writes_large_values_through_the_method_that_we_wrap(tmp_path: Path) -> None:
     written = []
 
-    class Disk(BytesDisk):
+    class Disk(_BytesDisk):
         def _write(self, full_path: str, *rest: object) -> object:
             written.append(full_path)
             return super()._write(full_path, *rest)

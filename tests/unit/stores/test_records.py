@@ -9,6 +9,7 @@ from jobtastic_signals.stores import records
 from jobtastic_signals.stores.base import FORMAT_VERSION, Claim, Result
 from jobtastic_signals.stores.records import Pieces, ResultInPieces, dump, load, warn_of_unreadable
 from jobtastic_signals.stores.rules import Entry
+from jobtastic_signals.support.rare_warnings import rare_warnings
 from tests.support.stores.unreadable import ENTRY, FIELDS, UNREADABLE, changed
 
 RESULT = Result("owner", b"", "FAILURE", 1 / 3, 2 / 3, 1e9 + 0.1, 2e9 + 0.2)
@@ -21,7 +22,7 @@ RESULT = Result("owner", b"", "FAILURE", 1 / 3, 2 / 3, 1e9 + 0.1, 2e9 + 0.2)
         Entry(),
         Entry(Claim("ключ\n", 1 / 3, 0.1)),
         Entry(None, RESULT),
-        Entry(None, ResultInPieces.of(RESULT, Pieces("name", 7))),
+        Entry(None, ResultInPieces.of(RESULT, Pieces("0" * 32, 7))),
     ],
 )
 def test_what_is_written_is_read_again_to_the_last_digit(entry):
@@ -98,10 +99,18 @@ def test_it_is_warned_once_for_each_key_of_a_store(warned):
         for store in ("memory://", "other://"):
             for key in ("one", "two"):
                 warn_of_unreadable(store, key, b"7", ValueError("why"))
+                rare_warnings.forget()
     assert len(warned()) == 4
     assert warned()[0] == (
-        "the store memory://: the entry of 'one' cannot be read (why), so it counts as absent: b'7'"
+        "the store memory://: the entry of one cannot be read (ValueError: why), so it counts as absent: b'7'"
     )
+
+
+def test_a_store_full_of_what_cannot_be_read_is_one_warning_in_a_minute(warned):
+    for number in range(5000):
+        warn_of_unreadable("memory://", f"key-{number}", b"7", ValueError("why"))
+    warn_of_unreadable("other://", "key", b"7", ValueError("why"))
+    assert len(warned()) == 2
 
 
 def test_a_warning_shows_little_of_what_is_there(warned):
@@ -114,5 +123,6 @@ def test_it_is_not_remembered_without_end_what_was_warned_of(warned, monkeypatch
     monkeypatch.setattr(records, "_MOST_WARNED", 3)
     for number in range(10):
         warn_of_unreadable("memory://", f"key-{number}", b"7", ValueError("why"))
+        rare_warnings.forget()
         assert len(records._warned) <= 3
     assert len(warned()) == 10

@@ -4,8 +4,8 @@ Claims and results live in two caches below the folder. Claims are never evicted
 drops live ones under size pressure). Results are, oldest first, beyond ``size_limit``. A transaction on the
 claims serialises every decision, and results are written before their claim goes.
 
-Nothing is ever pickled or unpickled. diskcache by itself loads pickles from its folder, which runs whatever
-somebody put there (CVE-2025-69872).
+Nothing is ever pickled or unpickled, and no file outside the folder is read or removed: see :mod:`.files`.
+Only this user can write to the folder: see :mod:`.folder`.
 """
 
 from __future__ import annotations
@@ -15,77 +15,29 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import diskcache
-from diskcache.core import DBNAME, MODE_PICKLE
+from diskcache.core import DBNAME
 
-from ..errors import SettingError, StoreError
-from . import rules
-from .base import Claim, Result
-from .cas import CompareAndSwapStore, Decision, Entry
-from .records import warn_of_unreadable
+from ...errors import SettingError, StoreError
+from ...support.redaction import redacted_repr
+from ...support.safe_text import safe_repr
+from .. import rules
+from ..base import Claim, Result
+from ..cas import CompareAndSwapStore, Decision, Entry
+from ..numbers import positive
+from ..records import is_identity, warn_of_unreadable
+from .files import UnreadableError, _BytesDisk, _TolerantCache, text_or_bytes
+from .folder import check_folder, make_folders
 
 __all__ = ["DiskStore"]
 
 T = TypeVar("T")
-
-
-class UnreadableError(StoreError):
-    """There is something that this package did not write."""
-
-
-class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
-    """Keys of text (of bytes, if they are no caller's), values of bytes, and never a pickle."""
-
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
-        self._last = threading.local()
-
-    def put(self, key: Any) -> Any:
-        if type(key) not in (str, bytes):
-            raise StoreError(f"a key is text, not {type(key).__name__}")
-        return super().put(key)
-
-    def get(self, key: Any, raw: Any) -> Any:
-        # diskcache would unpickle a key that is not raw.
-        return super().get(key, raw) if raw else bytes(key)
-
-    def store(self, value: Any, read: Any, key: Any = diskcache.UNKNOWN) -> Any:
-        if type(value) is not bytes:
-            raise StoreError(f"a value is bytes, not {type(value).__name__}")
-        stored = super().store(value, False, key=key)
-        self._last.file = stored[2]
-        return stored
-
-    def fetch(self, mode: Any, filename: Any, value: Any, read: Any) -> Any:
-        if mode == MODE_PICKLE:
-            raise UnreadableError("refused to unpickle a value: this package writes none")
-        return super().fetch(mode, filename, value, read)
-
-    @contextmanager
-    def all_or_nothing(self) -> Iterator[None]:
-        """Remove the file of a value whose row cannot be written: nobody would know of it."""
-        self._last.file = None
-        try:
-            yield
-        except BaseException:
-            if self._last.file is not None:
-                self.remove(self._last.file)
-            raise
-
-    def _write(self, full_path: str, *rest: Any) -> Any:
-        # diskcache has no public hook for a file that could not be written.
-        try:
-            return super()._write(full_path, *rest)
-        except BaseException:
-            with suppress(OSError):
-                os.remove(full_path)  # As much of it as fitted on a full disk.
-            raise
 
 
 @dataclass(frozen=True)
@@ -100,22 +52,33 @@ class _Files:
 class DiskStore(CompareAndSwapStore):
     """A folder, created with mode 0700 if it is not there.
 
+    It is refused if anybody but this user could write to it, or put another one in its place.
+
     :param url: ``disk:///absolute/path``.
     :param size_limit: bytes that results may take, 1 GiB by default; the oldest go first.
     :param timeout: seconds to wait for another process that is writing.
+    :param trust_folder: use the folder whoever else can write to it.
     """
 
-    schemes = ("disk",)
+    schemes: ClassVar[tuple[str, ...]] = ("disk",)
     looks_first = True
 
-    def __init__(self, url: str, *, size_limit: int = 2**30, timeout: float = 5.0, **options: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        size_limit: int = 2**30,
+        timeout: float = 5.0,
+        trust_folder: bool = False,
+        **options: Any,
+    ) -> None:
         super().__init__(url, **options)
-        for name, number in (("size_limit", size_limit), ("timeout", timeout)):
-            if isinstance(number, bool) or not isinstance(number, (int, float)) or number <= 0:
-                raise TypeError(f"{name}={number!r} is not a positive number")
-        self.folder = _folder_of(url)
-        self._size_limit = size_limit
-        self._timeout = timeout
+        if trust_folder not in (True, False):
+            raise TypeError(f"trust_folder={safe_repr(trust_folder)} is neither True nor False")
+        self.folder: Path = _folder_of(url)
+        self._size_limit = positive("size_limit", size_limit)
+        self._timeout = positive("timeout", timeout)
+        self._trusts_folder = bool(trust_folder)
         self._opened: _Files | None = None
         self._identity: str | None = None
         # The files that this thread has a transaction on.
@@ -126,8 +89,11 @@ class DiskStore(CompareAndSwapStore):
         # Not the path: in two containers the same path is two folders.
         if self._identity is None:
             with self.in_one_step() as files:
-                files.claims.add(_IDENTITY, uuid.uuid4().hex.encode(), retry=False)
-                self._identity = f"disk:{files.claims[_IDENTITY].decode()}"
+                identity = self._record(files.claims, _IDENTITY)
+                if identity is None or not is_identity(identity):
+                    identity = uuid.uuid4().hex.encode()
+                    files.claims.set(_IDENTITY, identity, retry=False)
+                self._identity = f"disk:{identity.decode()}"
         return self._identity
 
     def lookup(self, key: str) -> Result | Claim | None:
@@ -164,10 +130,10 @@ class DiskStore(CompareAndSwapStore):
 
     def scan(self, prefix: str) -> Iterator[tuple[str, Entry]]:
         files = self._files()
-        for key in {*files.results.iterkeys(), *files.claims.iterkeys()}:
+        for raw in {*self._keys(files.results), *self._keys(files.claims)}:
+            key = text_or_bytes(raw) if isinstance(raw, bytes) else raw
             if not isinstance(key, str):
-                if key != _IDENTITY:
-                    warn_of_unreadable(self.url, "", key, ValueError("a key that is no text"))
+                warn_of_unreadable(self.url, "", key, ValueError("a key that is no text"))
             elif key.startswith(prefix):
                 yield key, self.read(key)
 
@@ -207,17 +173,21 @@ class DiskStore(CompareAndSwapStore):
         return files
 
     def _open(self) -> _Files:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders(self.folder)
+        if not self._trusts_folder:
+            check_folder(self.folder, tuple(_CONTENTS))
+        for cache in ("results", "claims"):
+            make_folders(self.folder / cache)
         self._wait_for_writers("results")
         self._wait_for_writers("claims")
-        shared = {"timeout": self._timeout, "disk": BytesDisk}
-        results = diskcache.Cache(
+        shared = {"timeout": self._timeout, "disk": _BytesDisk}
+        results = _TolerantCache(
             str(self.folder / "results"),
             size_limit=self._size_limit,
             eviction_policy="least-recently-stored",
             **shared,
         )
-        claims = diskcache.Cache(str(self.folder / "claims"), eviction_policy="none", **shared)
+        claims = _TolerantCache(str(self.folder / "claims"), eviction_policy="none", **shared)
         return _Files(claims, results, os.getpid())
 
     def _wait_for_writers(self, cache: str) -> None:
@@ -237,11 +207,23 @@ class DiskStore(CompareAndSwapStore):
         # By a later time: by an earlier one, what has been stored since would live too long.
         return rules.lookup(part, self._clock())
 
-    def _record(self, cache: diskcache.Cache, key: str) -> bytes | None:
+    def _keys(self, cache: diskcache.Cache) -> list[Any]:
+        """Return the keys of a cache as they are in its database: those that are text are bytes."""
+        # Not by diskcache, which would go on after a key that is no text, and miss others.
+        path = Path(cache.directory) / DBNAME
+        with closing(sqlite3.connect(path, timeout=self._timeout)) as connection:
+            rows = connection.execute(
+                "SELECT CASE typeof(key) WHEN 'text' THEN CAST(key AS BLOB) ELSE 0 END FROM Cache "
+                "WHERE NOT (typeof(key) = 'blob' AND key = ?)",
+                (_IDENTITY,),
+            )
+            return [key for (key,) in rows]
+
+    def _record(self, cache: diskcache.Cache, key: str | bytes) -> bytes | None:
         try:
             record: bytes | None = cache.get(key, retry=False)
         except UnreadableError as error:
-            warn_of_unreadable(self.url, key, "", error)
+            warn_of_unreadable(self.url, str(key), "", error)
             return None
         return record
 
@@ -256,15 +238,26 @@ class DiskStore(CompareAndSwapStore):
             cache.delete(key, retry=False)
 
 
+#: What is in the folder, and could have been there before.
+_CONTENTS = [
+    f"{cache}{name}"
+    for cache in ("results", "claims")
+    for name in ("", *(f"/{DBNAME}{end}" for end in ("", "-wal", "-shm")))
+]
+
 #: The key of the folder's identity among the claims; theirs are text.
 _IDENTITY = b"identity"
 
 
 def _folder_of(url: str) -> Path:
-    parts = urlsplit(url)
-    if parts.netloc or not parts.path.startswith("/"):
+    try:
+        parts = urlsplit(url)
+        folder = "" if parts.netloc else unquote(parts.path)
+    except ValueError:
+        folder = ""
+    if not folder.startswith("/") or "\0" in folder:
         raise SettingError(
-            f"jobtastic_store={url!r} names no folder; write disk:///absolute/path, or disk:// alone for "
-            "the default folder of this user"
+            f"jobtastic_store={redacted_repr(url)} names no folder; write disk:///absolute/path, or disk:// "
+            "alone for the default folder of this user"
         )
-    return Path(unquote(parts.path))
+    return Path(folder)

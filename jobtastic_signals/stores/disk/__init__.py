@@ -1,0 +1,5 @@
+"""``disk://``."""
+
+from .store import DiskStore
+
+__all__ = ["DiskStore"]

@@ -1,0 +1,116 @@
+"""The files of diskcache, as this package lets it read and write them.
+
+diskcache by itself loads pickles from its folder, which runs whatever somebody put there (CVE-2025-69872). It
+also reads and removes any file whose name is in its database. So values and keys are never unpickled here,
+and names of files that are not its own are refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import diskcache
+from diskcache.core import MODE_BINARY, MODE_PICKLE, MODE_RAW
+
+from ...errors import StoreError
+from .folder import make_folders
+
+__all__ = ["_BytesDisk", "_TolerantCache", "UnreadableError", "text_or_bytes"]
+
+
+class UnreadableError(StoreError):
+    """There is something that this package did not write."""
+
+
+class _BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
+    """Keys of text (of bytes, if they are no caller's), values of bytes, and never a pickle."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._last = threading.local()
+
+    def put(self, key: Any) -> Any:
+        if type(key) not in (str, bytes):
+            raise StoreError(f"a key is text, not {type(key).__name__}")
+        return super().put(key)
+
+    def get(self, key: Any, raw: Any) -> Any:
+        # diskcache would unpickle a key that is not raw.
+        return super().get(key, raw) if raw else bytes(key)
+
+    def store(self, value: Any, read: Any, key: Any = diskcache.UNKNOWN) -> Any:
+        if type(value) is not bytes:
+            raise StoreError(f"a value is bytes, not {type(value).__name__}")
+        stored = super().store(value, False, key=key)
+        self._last.file = stored[2]
+        return stored
+
+    def fetch(self, mode: Any, filename: Any, value: Any, read: Any) -> Any:
+        if mode == MODE_PICKLE:
+            raise UnreadableError("refused to unpickle a value: this package writes none")
+        if mode == MODE_BINARY and not _is_own(filename):
+            raise UnreadableError("its file has a name that this package did not give")
+        if mode not in (MODE_RAW, MODE_BINARY) or (mode == MODE_RAW and type(value) is not bytes):
+            raise UnreadableError("a value that is not bytes")
+        return super().fetch(mode, filename, value, read)
+
+    def filename(self, key: Any = diskcache.UNKNOWN, value: Any = diskcache.UNKNOWN) -> Any:
+        name, full_path = super().filename(key, value)
+        make_folders(Path(full_path).parent)
+        return name, full_path
+
+    def remove(self, file_path: Any) -> None:
+        if _is_own(file_path):
+            super().remove(file_path)
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Remove the file of a value whose row cannot be written: nobody would know of it."""
+        self._last.file = None
+        try:
+            yield
+        except BaseException:
+            if self._last.file is not None:
+                self.remove(self._last.file)
+            raise
+
+    def _write(self, full_path: str, *rest: Any) -> Any:
+        # diskcache has no public hook for a file that could not be written.
+        try:
+            return super()._write(full_path, *rest)
+        except BaseException:
+            with suppress(OSError):
+                os.remove(full_path)  # As much of it as fitted on a full disk.
+            raise
+
+
+class _TolerantCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
+    """A cache in which a text that is no UTF-8 is bytes. Otherwise one such row is an error of all."""
+
+    @property
+    def _con(self) -> Any:
+        # diskcache has no public way to its connections.
+        connection = super()._con
+        connection.text_factory = text_or_bytes
+        return connection
+
+
+_FILE = re.compile(r"[0-9a-f]{2}[/\\][0-9a-f]{2}[/\\][0-9a-f]{28}\.val")
+
+
+def _is_own(filename: object) -> bool:
+    """Return whether *filename* is one that diskcache gives, so it does not lead out of its folder."""
+    return isinstance(filename, str) and _FILE.fullmatch(filename) is not None
+
+
+def text_or_bytes(raw: bytes) -> str | bytes:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
