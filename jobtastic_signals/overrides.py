@@ -19,9 +19,11 @@ from celery import Task
 from celery.utils.time import maybe_iso8601
 
 from .calls import Call, Run, TaskPolicy, current_call, run_of
-from .fallback.api import async_or_eager, async_or_fail, delay_or_eager, delay_or_fail
+from .fallback.api import FUNCTIONS
 from .fallback.attempt import attempt_on, current_attempt
 from .installation import Installation, installation_on, sharing_of
+from .keys.context import KeyContext
+from .keys.stamps import is_sound_id
 from .progress.api import update_progress
 from .results import backend
 
@@ -36,11 +38,11 @@ ApplyAsync = Callable[..., "AsyncResult[Any]"]
 
 _FUNCTIONS: dict[str, Any] = {
     "update_progress": staticmethod(update_progress),
-    **{each.__name__: each for each in (async_or_eager, async_or_fail, delay_or_eager, delay_or_fail)},
+    **{each.__name__: each for each in FUNCTIONS},
 }
 
 
-def add_overrides(task: type[Task]) -> None:
+def add_overrides(task: type[Task[Any, Any]]) -> None:
     """Put both methods on the class *task*; doing it twice is doing it once."""
     for name, method in (("apply_async", _apply_async(task)), ("__call__", _call(task))):
         own = vars(task).get(name)
@@ -52,7 +54,7 @@ def add_overrides(task: type[Task]) -> None:
             setattr(task, name, function)
 
 
-def remove_overrides(task: type[Task]) -> None:
+def remove_overrides(task: type[Task[Any, Any]]) -> None:
     """Leave the class *task* as it was before :func:`add_overrides`."""
     for name in ("apply_async", "__call__"):
         own = vars(task).get(name)
@@ -67,7 +69,7 @@ def remove_overrides(task: type[Task]) -> None:
             delattr(task, name)
 
 
-def shadowing_overrides(task: Task) -> dict[str, Any]:
+def shadowing_overrides(task: Task[Any, Any]) -> dict[str, Any]:
     """Return the methods that shadow our overrides, by name.
 
     They came after us. What :func:`functools.wraps` ours counts as ours.
@@ -79,9 +81,9 @@ def shadowing_overrides(task: Task) -> dict[str, Any]:
     return {name: method for name, method in met.items() if not hasattr(method, _ORIGINAL)}
 
 
-def _apply_async(cls: type[Task]) -> ApplyAsync:
+def _apply_async(cls: type[Task[Any, Any]]) -> ApplyAsync:
     def apply_async(
-        self: Task,
+        self: Task[Any, Any],
         args: Any = None,
         kwargs: Any = None,
         task_id: str | None = None,
@@ -106,8 +108,8 @@ def _apply_async(cls: type[Task]) -> ApplyAsync:
     return apply_async
 
 
-def _call(cls: type[Task]) -> Callable[..., Any]:
-    def __call__(self: Task, *args: Any, **kwargs: Any) -> Any:
+def _call(cls: type[Task[Any, Any]]) -> Callable[..., Any]:
+    def __call__(self: Task[Any, Any], *args: Any, **kwargs: Any) -> Any:
         go_on = _next(cls, self, __call__, "__call__")
         run = run_of(self.request)
         if run is None or cls in run.layers:
@@ -137,14 +139,14 @@ def _run_body(run: Run, body: Callable[..., Any], args: Any, kwargs: Any) -> Any
         installation.stack.walk_back("after_body", run)
 
 
-def _next(cls: type[Task], task: Task, method: Any, name: str) -> Any:
+def _next(cls: type[Task[Any, Any]], task: Task[Any, Any], method: Any, name: str) -> Any:
     """Return what *method* stands in front of: the class's own from before, else the next class's."""
     original = getattr(method, _ORIGINAL)
     return original.__get__(task) if original is not None else getattr(super(cls, task), name)
 
 
 def _publish(
-    task: Task, go_on: ApplyAsync, args: Any, kwargs: Any, options: dict[str, Any]
+    task: Task[Any, Any], go_on: ApplyAsync, args: Any, kwargs: Any, options: dict[str, Any]
 ) -> AsyncResult[Any]:
     found = sharing_of(task)
     call = _call_of(task, *found, args, kwargs, options) if found is not None else None
@@ -177,7 +179,7 @@ def _publish(
 
 
 def _call_of(
-    task: Task,
+    task: Task[Any, Any],
     installation: Installation,
     policy: TaskPolicy,
     args: Any,
@@ -187,14 +189,16 @@ def _call_of(
     """Return the call, or ``None`` if it is none of ours."""
     outer = current_call.get()
     passed_already = outer is not None and outer.task is task and not outer.made
-    if passed_already or not policy.shares:
+    has_bad_id = options.get("task_id") is not None and not is_sound_id(options["task_id"])
+    if passed_already or has_bad_id or not policy.shares:
         return None
     settings = installation.settings
 
     def is_required() -> bool:
         return settings.key_required and not _is_of_a_canvas_in_a_worker(task, options)
 
-    key = policy.key_of(task, args, kwargs, is_required=is_required)
+    context = KeyContext(options.get("headers") or {})
+    key = policy.key_of(task, args, kwargs, context=context, is_required=is_required)
     if key is None or task.app.conf.task_always_eager:
         return None
     due_later = bool(options.get("eta") or options.get("countdown"))
@@ -216,7 +220,7 @@ def _call_of(
 _TIES = {"task_id", "link", "link_error", "chain", "chord", "group_id", "retries"}
 
 
-def _is_dependent(task: Task, options: dict[str, Any]) -> bool:
+def _is_dependent(task: Task[Any, Any], options: dict[str, Any]) -> bool:
     if _has_ties(options) or backend.is_private(task):
         return True
     # Celery's default for one call can differ from the task's: then others wait for what this one does
@@ -228,7 +232,7 @@ def _has_ties(options: Mapping[str, Any]) -> bool:
     return any(options[name] for name in _TIES & options.keys())
 
 
-def _is_of_a_canvas_in_a_worker(task: Task, options: dict[str, Any]) -> bool:
+def _is_of_a_canvas_in_a_worker(task: Task[Any, Any], options: dict[str, Any]) -> bool:
     """Return whether Celery itself makes this call, to retry or to go on after a run: nobody could correct
     it.
 
@@ -250,7 +254,7 @@ def _seconds_until(moment: Any) -> float | None:
     return left.total_seconds()
 
 
-def _add_to_trail(task: Task, result: AsyncResult[Any], options: dict[str, Any]) -> None:
+def _add_to_trail(task: Task[Any, Any], result: AsyncResult[Any], options: dict[str, Any]) -> None:
     # As Celery does for a published one, so that ``children`` and ``collect()`` are right.
     parent = task.app.current_worker_task
     if parent is not None and options.get("add_to_parent", True):

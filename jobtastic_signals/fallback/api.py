@@ -12,42 +12,44 @@ being published.
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+import asyncio
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
-from celery import Celery, Task
-from celery.result import AsyncResult
+from celery import Signature, Task
+from celery.result import AsyncResult, EagerResult
 
-from .. import celery_internals
-from ..errors import BrokerUnavailableError, JobtasticError
-from ..installation import installation_on
-from .attempt import Attempt, Phase
-from .unpublished import UnpublishedCall
+from ..support.threads import in_thread
+from .answering import call_or_answer, planned_call
+from .caller import as_caller
 
-if TYPE_CHECKING:
-    from ..installation import Installation
+__all__ = [
+    "FUNCTIONS",
+    "adelay_or_eager",
+    "adelay_or_fail",
+    "async_or_eager",
+    "async_or_fail",
+    "delay_or_eager",
+    "delay_or_eager_on_commit",
+    "delay_or_fail",
+    "delay_or_fail_on_commit",
+]
 
-__all__ = ["async_or_eager", "async_or_fail", "delay_or_eager", "delay_or_fail"]
-
-logger = logging.getLogger(__name__)
-
-#: The part of the deadline within which the message has to leave. The rest is for storing the failure.
-PUBLISHED_BY = 0.6
-
-#: Options of ``apply_async`` that choose a connection to the broker.
-_CONNECTIONS = ("producer", "publisher", "connection")
+# The arguments of a task, and what it returns, for type checkers with celery-types.
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def delay_or_eager(task: Task, /, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
+def delay_or_eager(task: Task[P, R] | Signature[R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
     """Call ``task.delay(*args, **kwargs)``, or run the task in this process if the broker is down.
 
     Use it for tasks that take a few seconds at most. The run shares like any other, and its result can be
     read by its id.
 
     :returns: the result of the published call, or a :class:`celery.result.EagerResult` of the run.
+    :param task: a task, or the signature of one, to whose arguments and options these are added.
     :raises JobtasticError: if the plugin is not enabled on the task's app.
+    :raises TypeError: for a chain, a group or a chord, which are several messages.
 
     >>> from celery import Celery
     >>> from jobtastic_signals import Jobtastic
@@ -64,13 +66,15 @@ def delay_or_eager(task: Task, /, *args: Any, **kwargs: Any) -> AsyncResult[Any]
     return async_or_eager(task, args, kwargs)
 
 
-def delay_or_fail(task: Task, /, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
+def delay_or_fail(task: Task[P, R] | Signature[R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
     """Call ``task.delay(*args, **kwargs)``, or return a failed result if the broker is down.
 
     Use it for tasks that take long or need much memory. Whoever reads the result by its id sees the failure
     as well, with the broker's error.
 
+    :param task: a task, or the signature of one, to whose arguments and options these are added.
     :raises JobtasticError: if the plugin is not enabled on the task's app.
+    :raises TypeError: for a chain, a group or a chord, which are several messages.
 
     >>> from celery import Celery
     >>> from jobtastic_signals import Jobtastic
@@ -88,7 +92,9 @@ def delay_or_fail(task: Task, /, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
     return async_or_fail(task, args, kwargs)
 
 
-def async_or_eager(task: Task, /, args: Any = None, kwargs: Any = None, **options: Any) -> AsyncResult[Any]:
+def async_or_eager(
+    task: Task[..., R] | Signature[R], /, args: Any = None, kwargs: Any = None, **options: Any
+) -> AsyncResult[R]:
     """Call ``task.apply_async(args, kwargs, **options)``, or run the task like :func:`delay_or_eager`.
 
     A run in this process does not wait for an ``eta`` or ``countdown``. The tasks that follow it, such as a
@@ -97,88 +103,107 @@ def async_or_eager(task: Task, /, args: Any = None, kwargs: Any = None, **option
     :raises TypeError: for ``producer`` and ``connection``, since it publishes on its own connection.
     :raises JobtasticError: if the plugin is not enabled on the task's app.
     """
-    return _call(task, args, kwargs, options, eagerly=True)
+    return call_or_answer(planned_call(task, args, kwargs, options), eagerly=True)
 
 
-def async_or_fail(task: Task, /, args: Any = None, kwargs: Any = None, **options: Any) -> AsyncResult[Any]:
+def async_or_fail(
+    task: Task[..., R] | Signature[R], /, args: Any = None, kwargs: Any = None, **options: Any
+) -> AsyncResult[R]:
     """Call ``task.apply_async(args, kwargs, **options)``, or fail like :func:`delay_or_fail`.
 
     :raises TypeError: for ``producer`` and ``connection``, since it publishes on its own connection.
     :raises JobtasticError: if the plugin is not enabled on the task's app.
     """
-    return _call(task, args, kwargs, options, eagerly=False)
+    return call_or_answer(planned_call(task, args, kwargs, options), eagerly=False)
 
 
-def _call(task: Task, args: Any, kwargs: Any, options: dict[str, Any], *, eagerly: bool) -> AsyncResult[Any]:
-    task = celery_internals.real_task(task)
-    installation = _checked(task, options)
-    if task.app.conf.task_always_eager:
-        return task.apply_async(args, kwargs, **options)
-    began = time.monotonic()
-    attempt = _attempt(installation, task, args, kwargs, options)
-    error = attempt.error
-    if error is None:
-        result = cast("AsyncResult[Any]", attempt.result)
-        # That of the thread which published would read the caller's replies of rpc://, too, and lose them.
-        result.backend = task.backend
-        return result
-    if not attempt.is_broker_error:
-        raise error
-    unpublished = UnpublishedCall(installation, attempt, error, began=began)
-    return unpublished.run(args, kwargs, options) if eagerly else unpublished.fail()
+def delay_or_eager_on_commit(
+    task: Task[P, Any] | Signature[Any], /, *args: P.args, **kwargs: P.kwargs
+) -> None:
+    """Call :func:`delay_or_eager` once Django's current transaction is committed, like ``delay_on_commit``.
+
+    Outside of a transaction, that is at once. After a rollback nothing is called.
+
+    :raises ImportError: without Django.
+    """
+    _on_commit(task, args, kwargs, eagerly=True)
 
 
-def _checked(task: Task, options: Mapping[str, Any]) -> Installation:
-    installation = installation_on(task.app)
-    if installation is None:
-        raise JobtasticError(f"the plugin is not enabled on {task.app!r}; enable it with Jobtastic(app)")
-    for name in _CONNECTIONS:
-        if options.get(name) is not None:
-            raise TypeError(
-                f"{name} is not accepted here, since this function publishes on its own connection; "
-                f"leave {name} out, or call apply_async"
-            )
-    return installation
+def delay_or_fail_on_commit(
+    task: Task[P, Any] | Signature[Any], /, *args: P.args, **kwargs: P.kwargs
+) -> None:
+    """Call :func:`delay_or_fail` once Django's current transaction is committed, like ``delay_on_commit``.
+
+    Outside of a transaction, that is at once. After a rollback nothing is called.
+
+    :raises ImportError: without Django.
+    """
+    _on_commit(task, args, kwargs, eagerly=False)
 
 
-def _attempt(
-    installation: Installation, task: Task, args: Any, kwargs: Any, options: dict[str, Any]
-) -> Attempt:
-    """Return an attempt that has ended."""
-    deadline, breaker = installation.settings.broker_deadline, installation.broker
-    refusal = None if breaker.lets_through() else breaker.error
-    attempt = Attempt(task, args, kwargs, options, deadline=deadline, refusal=refusal)
-    attempt.begin()
-    try:
-        ended = attempt.wait(PUBLISHED_BY * deadline)
-    except BaseException:
-        attempt.give_up(BrokerUnavailableError("the caller was interrupted"))
-        raise
-    if not ended:
-        waited = f"{PUBLISHED_BY * deadline:.3g} s"
-        attempt.give_up(BrokerUnavailableError(f"{_broker_of(task.app)} did not answer within {waited}"))
-    if refusal is None:
-        _report_to_breaker(installation, attempt)
-    return attempt
+async def adelay_or_eager(
+    task: Task[P, R] | Signature[R], /, *args: P.args, **kwargs: P.kwargs
+) -> AsyncResult[R]:
+    """Do :func:`delay_or_eager` in another thread, for code in an event loop of :mod:`asyncio`.
+
+    The task runs in that thread, too. To cancel the ``await`` does not withdraw the call.
+    """
+    return await _in_thread(task, args, kwargs, eagerly=True)
 
 
-def _report_to_breaker(installation: Installation, attempt: Attempt) -> None:
-    """Record in the circuit breaker whether the broker answered the attempt."""
-    breaker, app = installation.broker, installation.app
-    if attempt.phase is Phase.PUBLISHED:
-        if breaker.is_open and breaker.answered():
-            logger.info("the broker %s works again", _broker_of(app))
-    elif not attempt.is_broker_error:
-        breaker.retry()  # Nothing was sent to the broker.
-    elif breaker.failed(attempt.error):
-        logger.warning(
-            "the broker %s cannot be reached (%r); delay_or_fail, delay_or_eager and their async variants "
-            "answer calls without it until it works again",
-            _broker_of(app),
-            attempt.error,
-        )
+async def adelay_or_fail(
+    task: Task[P, R] | Signature[R], /, *args: P.args, **kwargs: P.kwargs
+) -> AsyncResult[R]:
+    """Do :func:`delay_or_fail` in another thread, for code in an event loop of :mod:`asyncio`.
+
+    To cancel the ``await`` does not withdraw the call.
+
+    >>> import asyncio
+    >>> from celery import Celery
+    >>> from jobtastic_signals import Jobtastic
+    >>> app = Celery("proj", broker="redis://127.0.0.1:1", backend="cache+memory://")
+    >>> app.conf.jobtastic_store = "memory://"
+    >>> jobtastic = Jobtastic(app)
+    >>> @app.task
+    ... def double(n):
+    ...     return 2 * n
+    >>> asyncio.run(adelay_or_fail(double, 21)).state
+    'FAILURE'
+    >>> jobtastic.uninstall(app)
+    """
+    return await _in_thread(task, args, kwargs, eagerly=False)
 
 
-def _broker_of(app: Celery) -> str:
-    """Return the broker's URL without its password."""
-    return str(app.connection_for_write().as_uri())
+#: What tasks with our options have as methods.
+FUNCTIONS = (
+    adelay_or_eager,
+    adelay_or_fail,
+    async_or_eager,
+    async_or_fail,
+    delay_or_eager,
+    delay_or_eager_on_commit,
+    delay_or_fail,
+    delay_or_fail_on_commit,
+)
+
+
+def _on_commit(task: Task[Any, Any] | Signature[Any], args: Any, kwargs: Any, *, eagerly: bool) -> None:
+    from django.db import transaction
+
+    # Nobody could handle a wrong task after the commit.
+    planned = planned_call(task, args, kwargs, {})
+    transaction.on_commit(partial(call_or_answer, planned, eagerly=eagerly))
+
+
+async def _in_thread(
+    task: Task[Any, Any] | Signature[Any], args: Any, kwargs: Any, *, eagerly: bool
+) -> AsyncResult[Any]:
+    planned = planned_call(task, args, kwargs, {})
+    called = planned[0]
+    # Not in the threads of the loop, which may be few, and are for others.
+    work = in_thread(as_caller(called.app, partial(call_or_answer, planned, eagerly=eagerly)))
+    result = await asyncio.wrap_future(work.outcome)
+    if not isinstance(result, EagerResult):
+        # As for a call in this thread.
+        result.backend = called.backend
+    return result

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextvars
 import enum
 import threading
+import time
 from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,12 @@ from celery import Task
 from celery.result import AsyncResult
 from kombu.exceptions import OperationalError
 
-from .. import celery_internals
 from ..errors import BrokerUnavailableError
 from ..installation import sharing_of
 from ..results import backend as backends
-from ..support.threads import call_within, in_thread
+from ..support.threads import Work, call_within, in_thread
 from .broker import drop_producer, producer_for
+from .caller import as_caller
 
 if TYPE_CHECKING:
     from ..calls import Call
@@ -76,13 +77,15 @@ class Attempt:
     :ivar result: what ``apply_async`` returned, at the end.
     :ivar error: what ``apply_async`` raised, or why the caller gave up; ``None`` if all went well.
     :ivar ignores_result: whether the caller wants no result.
+    :ivar check: asks the broker on another connection whether it answers at all; ``None`` until it is needed.
+    :ivar began: when it began, by ``time.monotonic()``.
     :param deadline: seconds for which its caller waits in all.
     :param refusal: the error to raise instead of publishing, if the broker is known to be down.
     """
 
     def __init__(
         self,
-        task: Task,
+        task: Task[Any, Any],
         args: Any,
         kwargs: Any,
         options: Mapping[str, Any],
@@ -96,37 +99,37 @@ class Attempt:
         self.result: AsyncResult[Any] | None = None
         self.error: Exception | None = None
         self._shares = sharing_of(task) is not None
-        self.phase = Phase.ASKING if self._shares else Phase.PUBLISHING
+        self.phase: Phase = Phase.ASKING if self._shares else Phase.PUBLISHING
         self._arguments, self._options = (args, kwargs), dict(options)
-        self.ignores_result = options.get("ignore_result")
+        self.ignores_result: bool | None = options.get("ignore_result")
         if self.ignores_result is None:
             self.ignores_result = bool(task.ignore_result)
-        self.deadline, self._refusal = deadline, refusal
+        self.began: float = time.monotonic()
+        self.deadline: float = deadline
+        self._refusal = refusal
         self._ended = False
-        self._changed = threading.Condition()
+        # Held while it is decided whether the message leaves or the caller gives up.
+        self._gate = threading.Lock()
+        self._work: Work[None] | None = None
+        self.check: Work[bool] | None = None
 
     def begin(self) -> None:
         """Start it. It belongs to this context, and to the run that goes on in this thread."""
         if self._refusal is not None and self.phase is Phase.PUBLISHING:
             self.give_up(self._refusal)
             return
-        app, context = self.task.app, contextvars.copy_context()
-        parent = app.current_worker_task
-        request = None if parent is None else parent.request
-        oid = celery_internals.thread_oid(app)
-
-        def work() -> None:
-            # With rpc:// the calling thread is the one that reads.
-            celery_internals.use_thread_oid(app, oid)
-            with celery_internals.running_as(parent, request):
-                context.run(self._publish)
-
-        in_thread(work)
+        self._work = in_thread(as_caller(self.task.app, self._publish))
 
     def wait(self, seconds: float) -> bool:
-        """Wait until it ends. Return whether it did within so many seconds."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._ended, max(seconds, 0.0))
+        """Wait until it ends, for so many more seconds. Return whether it has ended."""
+        if not self._ended and self._work is not None:
+            self._work.wait(seconds)
+        return self._ended
+
+    @property
+    def waited(self) -> float:
+        """Seconds for which its caller has waited, without time that this process lost."""
+        return sum(work.waited for work in (self._work, self.check) if work is not None)
 
     def give_up(self, error: Exception) -> None:
         """End it with *error*, so that no message leaves from now on. Without effect if it has just ended."""
@@ -149,7 +152,7 @@ class Attempt:
         self, apply_async: Callable[..., AsyncResult[Any]], call: Call | None, *arguments: Any, **options: Any
     ) -> AsyncResult[Any]:
         """Publish, since no existing task answers the call."""
-        with self._changed:
+        with self._gate:
             self._refuse_if_ended()
             if self.phase is Phase.ASKING:
                 self.call, self.phase = call, Phase.PUBLISHING
@@ -174,7 +177,7 @@ class Attempt:
 
         :raises BrokerUnavailableError: if the caller has given up.
         """
-        with self._changed:
+        with self._gate:
             self._refuse_if_ended()
             self.phase = Phase.SENT
 
@@ -197,10 +200,9 @@ class Attempt:
             self._end(result, None)
 
     def _end(self, result: AsyncResult[Any] | None, error: Exception | None) -> None:
-        with self._changed:
+        with self._gate:
             if not self._ended:
                 self._ended, self.result, self.error = True, result, error
-            self._changed.notify_all()
 
     def _without_subscribing(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return *options* such that Celery does not subscribe to the result first.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import traceback as tracebacks
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from .. import events
 from ..calls import standing_in
 from ..results import backend as backends
 from ..results import index
+from ..support.shown import shown
 from ..support.threads import call_within
 from . import withdrawal
 from .attempt import Attempt
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["UnpublishedCall"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 #: The part of the deadline within which the result backend has to store a failure. The rest is for the store.
 FAILURE_STORED_BY = 0.8
@@ -35,17 +35,13 @@ OUTCOME_STORED_WITHIN = 0.25
 
 
 class UnpublishedCall:
-    """The call of *attempt*, which could not be published because of *error*.
+    """The call of *attempt*, which could not be published because of *error*."""
 
-    :param began: when it was made, by ``time.monotonic()``.
-    """
-
-    def __init__(
-        self, installation: Installation, attempt: Attempt, error: Exception, *, began: float
-    ) -> None:
+    def __init__(self, installation: Installation, attempt: Attempt, error: Exception) -> None:
         self._installation, self._attempt, self._error = installation, attempt, error
         self._deadline = installation.settings.broker_deadline
-        self._until = began + FAILURE_STORED_BY * self._deadline
+        # Seconds that the result backend has.
+        self._patience = max(FAILURE_STORED_BY * self._deadline - attempt.waited, 0.0)
         self._task = task = attempt.task
         self._is_silent = attempt.ignores_result or backends.is_silent(task) or backends.is_private(task)
         self._id: str = attempt.id or str(uuid.uuid4())
@@ -69,7 +65,7 @@ class UnpublishedCall:
         if not is_readable:
             self._release()
         result = self._apply(args, kwargs, options, is_readable)
-        self._until = time.monotonic() + OUTCOME_STORED_WITHIN * self._deadline
+        self._patience = OUTCOME_STORED_WITHIN * self._deadline
         if result.state in (states.SUCCESS, states.FAILURE):
             self._store(result.state, result.result, result.traceback)
         return result
@@ -145,16 +141,16 @@ class UnpublishedCall:
             self._task.backend.store_result(self._id, value, state, traceback=traceback)
 
         try:
-            call_within(max(self._until - time.monotonic(), 0.0), store)
+            call_within(self._patience, store)
         except EncodeError:
             raise
         except Exception as error:
             if breaker.failed(error):
                 logger.warning(
-                    "the result backend cannot store the outcome of %s[%s] (%r); it is in the store for now",
+                    "the result backend cannot store the outcome of %s[%s] (%s); it is in the store for now",
                     self._task.name,
-                    self._id,
-                    error,
+                    shown(self._id),
+                    shown(error),
                 )
             return False
         if breaker.is_open:

@@ -11,6 +11,8 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from ..stores import Claim
+from ..stores.names import internal_name
+from ..support.shown import shown
 from ..support.timers import call_at
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["receive", "withdraw", "withdraw_later"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 #: The owners of such a claim.
 WORKER, CALLER = "worker", "caller"
@@ -55,7 +57,7 @@ def withdraw_later(store: GuardedStore, task_id: str, tries: int = TRIES) -> Non
         logger.warning(
             "the message of %s could not be withdrawn, because the store did not answer for %.0f s; a worker "
             "may still run it, although its caller was answered without it",
-            task_id,
+            shown(task_id),
             BETWEEN_TRIES * TRIES,
         )
 
@@ -70,5 +72,4 @@ def receive(store: GuardedStore, task_id: str, withdrawable: float) -> bool | No
 
 
 def _key(task_id: str) -> str:
-    # No key of a call starts like this.
-    return f"message:{task_id}"
+    return internal_name("message", task_id)
