@@ -5,32 +5,50 @@ Django's ``CELERY_`` namespace works like for Celery's own settings: ``CELERY_JO
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import hashlib
 import math
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 import platformdirs
 from celery import Celery
+from kombu.utils.functional import maybe_list
 
 from .errors import SettingError
-from .options import finite_number
+from .keys.context import ACCEPTS, ContextOfCall, parse_key_context
+from .options import seconds
 from .stores import check_url
 from .stores.guard import check_namespace
 from .support.circuit_breaker import RETRY_AFTER
-from .support.redaction import redacted_repr
+from .support.redaction import place_of, redacted_arguments, redacted_repr
+from .support.safe_text import safe_repr
+from .support.shown import one_line, shown
+from .support.time_limits import caught
 
-__all__ = ["PROGRESS_INTERVAL", "SETTINGS", "Setting", "Settings"]
+__all__ = [
+    "PROGRESS_INTERVAL",
+    "SETTINGS",
+    "Setting",
+    "Settings",
+    "near_setting",
+    "settings_without_effect",
+]
 
 #: Seconds between two records of progress, where nothing else is set: nobody's eye is faster.
 PROGRESS_INTERVAL = 0.1
 
 _PREFIX = "jobtastic_"
-_PASSWORDS = re.compile(r"//[^/@\s]*@")
+_RELATIVE_PATH = re.compile(r"sqlite:///(?![/\s]|$)", re.MULTILINE)
+_CAPITALS = re.compile(r"(?:CELERY_)?(JOBTASTIC_\w+)")
+
+# The least likeness of two names that are probably one with a slip: "stroe" and "store" have 0.8.
+_LIKENESS = 0.75
 
 
 @dataclass(frozen=True)
@@ -58,7 +76,9 @@ class Setting:
 def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError("not a dict")
-    return value
+    return {
+        name: seconds(each) if isinstance(each, datetime.timedelta) else each for name, each in value.items()
+    }
 
 
 def _boolean(value: Any) -> bool:
@@ -68,28 +88,33 @@ def _boolean(value: Any) -> bool:
 
 
 def _duration(value: Any) -> float:
-    if not 0 <= finite_number(value) < math.inf:
+    duration = float(seconds(value))
+    if not 0 <= duration < math.inf:
         raise ValueError("negative or without end")
-    return float(value)
+    return duration
 
 
 def _positive_duration(value: Any) -> float:
-    if not 0 < finite_number(value) < math.inf:
-        raise ValueError("no time at all, or without end")
-    return float(value)
+    duration = _duration(value)
+    if not duration:
+        raise ValueError("no time at all")
+    return duration
 
 
 def _names(value: Any) -> bool | frozenset[str]:
     if isinstance(value, bool):
         return value
-    if isinstance(value, str) or not all(isinstance(name, str) for name in value):
+    # A look at the names would use an iterator up.
+    if isinstance(value, str) or not isinstance(value, Collection):
+        raise TypeError("not a list of names")
+    if not all(isinstance(name, str) for name in value):
         raise TypeError("neither a list of names nor True")
     return frozenset(value)
 
 
 def _url(value: Any) -> str:
     check_url(value)
-    return str(value)
+    return str.__str__(value)  # Of a subclass, only the characters count.
 
 
 SETTINGS = (
@@ -98,6 +123,7 @@ SETTINGS = (
     Setting("jobtastic_store_required", False, "True or False", _boolean),
     Setting("jobtastic_namespace", "", "a text of letters, digits and . _ -", check_namespace),
     Setting("jobtastic_key_required", True, "True or False", _boolean),
+    Setting("jobtastic_key_context", None, ACCEPTS, parse_key_context),
     Setting("jobtastic_lease", 30.0, "a number of seconds above 0, such as 30", _positive_duration),
     Setting(
         "jobtastic_progress_interval",
@@ -105,10 +131,11 @@ SETTINGS = (
         "a number of seconds, such as 0.1; 0 writes every update",
         _duration,
     ),
+    Setting("jobtastic_progress_after", 0.5, "a number of seconds, such as 0.5", _duration),
     Setting(
         "jobtastic_memleak_redact",
-        False,
-        "a list of argument names, such as ['password'], or True for all arguments",
+        (),
+        "a list of argument names beside the common ones, such as ['iban'], True for all, False for none",
         _names,
     ),
     Setting("jobtastic_broker_deadline", 2.0, "a number of seconds above 0, such as 2", _positive_duration),
@@ -127,11 +154,13 @@ class Settings:
     :ivar namespace: separates deployments that share a store. Another namespace is an empty cache.
     :ivar key_required: whether a call whose arguments have no canonical form raises :exc:`.UnkeyableError` at
         the caller. Otherwise it goes unshared, with one warning.
+    :ivar key_context: the function that says what adds to the keys of all tasks, unless a task has its own.
     :ivar lease: seconds after which a claim lapses that nobody renews; never more than the task's
         ``herd_avoidance_timeout``.
     :ivar progress_interval: the least number of seconds between two records of a run's progress.
-    :ivar memleak_redact: names of arguments whose values are left out of reports on memory, or ``True`` for
-        all.
+    :ivar progress_after: seconds after which a run that has reported nothing is shown to go on.
+    :ivar memleak_redact: names of arguments whose values are left out of reports on memory, beside those that
+        are common for secrets; ``True`` for all arguments, ``False`` for none.
     :ivar broker_deadline: seconds within which ``delay_or_fail`` and its variants answer while the broker is
         down.
     """
@@ -141,24 +170,42 @@ class Settings:
     store_required: bool
     namespace: str
     key_required: bool
+    key_context: ContextOfCall | None
     lease: float
     progress_interval: float
+    progress_after: float
     memleak_redact: bool | frozenset[str]
     broker_deadline: float
 
     @classmethod
-    def read(cls, app: Celery) -> Settings:
+    def read(cls, app: Celery[Any]) -> Settings:
         """Read *app*'s configuration.
 
-        :raises SettingError: for a wrong or unknown setting, with its name and what is accepted.
+        :raises SettingError: for wrong and unknown settings, with their names and what is accepted. It
+            reports all of them, each in a line.
         """
+        settings, wrong = cls.read_what_is_right(app)
+        if wrong:
+            first = next(iter(wrong.values()))
+            raise SettingError("\n".join(map(str, wrong.values()))) from first.__cause__
+        return settings
+
+    @classmethod
+    def read_what_is_right(cls, app: Celery[Any]) -> tuple[Settings, Mapping[str, SettingError]]:
+        """Return *app*'s settings, with defaults for the wrong ones, and what is wrong, by the names."""
         given = {name: app.conf[name] for name in _names_in(app)}
-        _refuse_unknown(given)
-        values = {each.field: _parse(each, given) for each in SETTINGS}
+        wrong = _unknown_in(given)
+        values = {}
+        for each in SETTINGS:
+            try:
+                values[each.field] = _parse(each, given)
+            except SettingError as error:
+                wrong[each.name] = error
+                values[each.field] = each.default
         if values["store"].partition("?")[0] == "disk://":
             folder = quote(_default_folder(app))
             values["store"] = values["store"].replace("disk://", f"disk://{folder}", 1)
-        return cls(**values)
+        return cls(**values), wrong
 
     @property
     def store_retry_after(self) -> float:
@@ -166,7 +213,7 @@ class Settings:
         return min(RETRY_AFTER, self.lease / 6)
 
 
-def _names_in(app: Celery) -> Iterator[str]:
+def _names_in(app: Celery[Any]) -> Iterator[str]:
     keys = [str(key) for key in app.conf]
     names = {key for key in keys if key.startswith(_PREFIX)}
     if app.conf.prefix:
@@ -176,29 +223,67 @@ def _names_in(app: Celery) -> Iterator[str]:
     return iter(names)
 
 
-def _refuse_unknown(given: Mapping[str, Any]) -> None:
+def settings_without_effect(app: Celery[Any]) -> Iterator[tuple[str, str]]:
+    """Yield the names of settings in capitals that Celery does not read, and the names to give them.
+
+    In Django's settings, ``JOBTASTIC_STORE`` lacks the namespace that Celery's settings have there.
+    """
+    prefix = app.conf.prefix
+    for key in map(str, app.conf):
+        found = _CAPITALS.fullmatch(key)
+        if found and not (prefix and key.startswith(prefix)) and near_setting(found[1].lower()):
+            yield key, f"{prefix}{found[1]}" if prefix else found[1].lower()
+
+
+def near_setting(name: str) -> str | None:
+    """Return the setting that *name* is or probably means, or ``None`` if it is like none of them."""
+    fields = [each.field for each in SETTINGS]
+    # Without what all of them begin with, which would make any two alike.
+    close = difflib.get_close_matches(name.removeprefix(_PREFIX), fields, n=1, cutoff=_LIKENESS)
+    return _PREFIX + close[0] if close else None
+
+
+def _unknown_in(given: Mapping[str, Any]) -> dict[str, SettingError]:
     known = [each.name for each in SETTINGS]
+    wrong = {}
     for name, value in given.items():
         if name not in known:
-            meant = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise SettingError(f"unknown setting {name}={redacted_repr(value)}; did you mean {meant!r}?")
+            meant = near_setting(name)
+            hint = f"did you mean {meant!r}?" if meant else f"the settings are {', '.join(known)}"
+            wrong[name] = SettingError(f"unknown setting {shown(name)}={redacted_repr(value)}; {hint}")
+    return wrong
 
 
 def _parse(setting: Setting, given: Mapping[str, Any]) -> Any:
     value = given.get(setting.name, setting.default)
     try:
         return setting.parse(value)
+    except SettingError:
+        raise  # It says more.
     except (TypeError, ValueError) as error:
-        wrong = f"setting {setting.name}={redacted_repr(value)}"
+        wrong = f"setting {setting.name}={_shown_value(setting, value)}"
         raise SettingError(f"{wrong} is not accepted: it accepts {setting.accepts}") from error
 
 
-def _default_folder(app: Celery) -> str:
+def _shown_value(setting: Setting, value: Any) -> str:
+    if setting.name.startswith("jobtastic_store"):
+        return redacted_repr(value)
+    # The others need to be seen, unless somebody took one for another.
+    text = f"<{type(value).__name__}>"
+    with caught(lambda error: None):
+        text = safe_repr(redacted_arguments({"value": value}, ())["value"])
+    return one_line(text)
+
+
+def _default_folder(app: Celery[Any]) -> str:
     """Return one folder for each deployment of this user.
 
     Two projects, or staging and production, may have tasks of the same name on one host. They do not have the
-    same broker and the same result backend. Passwords stay out of it.
+    same broker and the same result backend. Passwords stay out of it. The same relative path of a database
+    means another file in another folder.
     """
-    places = f"{app.conf.broker_url}\n{app.conf.result_backend}"
-    name = hashlib.blake2b(_PASSWORDS.sub("//", places).encode(), digest_size=8).hexdigest()
+    urls = (*maybe_list(app.conf.broker_url or ""), app.conf.result_backend or "")
+    texts = [_RELATIVE_PATH.sub(lambda found: f"{found[0]}{os.getcwd()}/", str(each)) for each in urls]
+    places = "\n".join(map(place_of, texts))
+    name = hashlib.blake2b(places.encode(), digest_size=8).hexdigest()
     return f"{platformdirs.user_cache_dir('jobtastic-signals', appauthor=False)}/{name}"

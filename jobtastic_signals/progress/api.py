@@ -4,7 +4,8 @@ Everything here works in any running task, and does nothing outside of one, so a
 called from anywhere. These report as part of the run around them:
 
 * a function that a task calls, another task that it calls directly, and one that it runs by ``apply()``;
-* a thread with a copy of the context, for example by ``asyncio.to_thread``.
+* a coroutine that it runs, and a thread with a copy of the context, for example by ``asyncio.to_thread``;
+* any other thread or process to which the task passes the handle of :func:`current_progress`.
 
 In the result backend a run that reports has the state ``PROGRESS``, with this meta:
 
@@ -16,34 +17,17 @@ In the result backend a run that reports has the state ``PROGRESS``, with this m
 
 from __future__ import annotations
 
-import operator
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar, overload
 
-from celery import Task
+from .current import progress_here
+from .handle import ProgressHandle
+from .reporter import reporting
 
-from .. import celery_internals, events
-from ..calls import run_of
-from ..installation import installation_on, installed
-from ..results import backend as backends
-from ..settings import PROGRESS_INTERVAL
-from ..support.time_limits import caught
-from . import records
-from .report import FIRST
-from .reporter import Progress, Write, current_progress
-
-if TYPE_CHECKING:
-    from celery.app.task import Context
-
-__all__ = ["end_report", "phase", "track", "update_progress", "writer_for"]
+__all__ = ["current_progress", "phase", "track", "update_progress"]
 
 T = TypeVar("T")
-
-# On the request of a task without options of ours, which has no run: its progress, and the mark that stands
-# there once it has ended.
-_PROGRESS, _ENDED = "_jobtastic_progress", "ended"
 
 
 def update_progress(
@@ -67,36 +51,51 @@ def update_progress(
     >>> count.apply((3,)).state
     'SUCCESS'
     """
-    progress = current_progress.get() or _progress_without_run()
+    progress = reporting.get() or progress_here()
     if progress is not None:
         progress.update(completed, total, update_frequency, message)
 
 
-def track(iterable: Iterable[T], total: float | None = None, message: str | None = None) -> Iterator[T]:
+def current_progress() -> ProgressHandle:
+    """Return a handle of the running task's progress, to pass to threads and to other processes.
+
+    Its methods are ``update``, ``track`` and ``phase``. They do nothing if this is called outside of a run,
+    or once the run has ended. The handle can be pickled.
+
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> def convert(progress, pages):
+    ...     return [page.upper() for page in progress.track(pages)]
+    >>> with ThreadPoolExecutor() as pool:
+    ...     pool.submit(convert, current_progress(), ["a", "b"]).result()
+    ['A', 'B']
+    """
+    return ProgressHandle(progress_here())
+
+
+@overload
+def track(iterable: Iterable[T], total: float | None = None, message: str | None = None) -> Iterator[T]: ...
+
+
+@overload
+def track(
+    iterable: AsyncIterable[T], total: float | None = None, message: str | None = None
+) -> AsyncIterator[T]: ...
+
+
+def track(
+    iterable: Iterable[T] | AsyncIterable[T], total: float | None = None, message: str | None = None
+) -> Iterator[T] | AsyncIterator[T]:
     """Yield the items of *iterable*, and report how far the loop is, like :func:`update_progress`.
 
     Inside the body of a tracked loop, further loops and phases are parts of the current item.
 
+    :param iterable: for an asynchronous one, loop with ``async for``.
     :param total: the number of items; by default their ``len()``, or unknown if they have none.
 
     >>> [2 * n for n in track([1, 2, 3])]
     [2, 4, 6]
     """
-    progress = current_progress.get() or _progress_without_run()
-    if progress is None:
-        yield from iterable
-        return
-    if total is None:
-        total = _length_of(iterable)
-    with progress.loop(total, message) as level:
-        began = time.monotonic()
-        completed = 0
-        for item in iterable:
-            yield item
-            completed += 1  # noqa: SIM113  # half the price of enumerate(), which makes tuples
-            level.completed = completed
-            if completed >= level.due:
-                progress.look_at_clock(level, time.monotonic() - began)
+    return ProgressHandle(progress_here()).track(iterable, total, message)
 
 
 @contextmanager
@@ -115,78 +114,5 @@ def phase(name: str, weight: float = 1, *, of: float | None = None) -> Iterator[
     >>> with phase("render", weight=3):   # from 25 percent on
     ...     pages = list(track(["1", "2"]))
     """
-    progress = current_progress.get() or _progress_without_run()
-    if progress is None:
+    with ProgressHandle(progress_here()).phase(name, weight, of=of):
         yield
-        return
-    with progress.phase(name, weight, of):
-        yield
-
-
-def _length_of(iterable: Iterable[Any]) -> int | None:
-    length = -1
-    # The iterable's own code may raise anything, and the loop does not need the length.
-    with caught(lambda error: None):
-        length = operator.length_hint(iterable, -1)
-    return length if length >= 0 else None
-
-
-def writer_for(task: Task, request: Context, key: str | None) -> Write | None:
-    """Return what writes the records of the run under *request*; ``None`` if nobody can read them."""
-    if not backends.shows_progress(task, request):
-        return None
-
-    is_first = True
-
-    def write(record: Mapping[str, Any], is_estimate: bool) -> bool:
-        nonlocal is_first
-        if record is FIRST:
-            records.write_first_record(task, request, record)
-        elif not records.write_record(
-            task, request, record, is_estimate=is_estimate, may_follow_retry=is_first
-        ):
-            return False
-        is_first = False
-        events.emit(events.progress_updated, task, key=key, task_id=request.id, **record)
-        return True
-
-    return write
-
-
-def end_report(request: Context) -> None:
-    """End the report of the run under *request*; what it still reports is dropped."""
-    progress: Progress | str | None = getattr(request, _PROGRESS, None)
-    if isinstance(progress, Progress):
-        progress.close()
-    setattr(request, _PROGRESS, _ENDED)
-
-
-def _progress_without_run() -> Progress | None:
-    """Return the progress of the innermost running task that can report, if it has no options of ours."""
-    for task in reversed(celery_internals.running_tasks()):
-        request = task.request
-        if request.called_directly or (request.is_eager and not task.store_eager_result):
-            continue
-        if run_of(request) is not None:
-            # Its own report has not begun yet, or has ended.
-            return None
-        progress: Progress | str | None = getattr(request, _PROGRESS, None)
-        if isinstance(progress, str):
-            return None
-        return progress or _begin_progress(task, request)
-    return None
-
-
-def _begin_progress(task: Task, request: Context) -> Progress:
-    installation = installation_on(task.app)
-    progress = Progress(
-        f"{task.name}[{request.id}]",
-        writer_for(task, request, None),
-        interval=PROGRESS_INTERVAL if installation is None else installation.settings.progress_interval,
-        flushes=False,
-    )
-    setattr(request, _PROGRESS, progress)
-    if installed:
-        # Our handlers see the end of the run, so the progress need not be looked up for each update.
-        progress.enter()
-    return progress

@@ -10,11 +10,12 @@ from itertools import islice
 
 from ..installation import Installation
 from ..stores import Result
+from ..support.shown import shown
 from .report import Past
 
 __all__ = ["History"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 #: How many runs are remembered, and for how many seconds after the last one.
 RUNS, KEPT_FOR = 20, 90 * 24 * 3600.0
@@ -39,7 +40,7 @@ class History:
                 weights = {str(path): float(weight) for path, weight in known["weights"].items()}
                 return Past([each for each in durations if math.isfinite(each)], weights)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
-                logger.warning("the stored history of %s cannot be read: %r", task_name, error)
+                logger.warning("the stored history of %s cannot be read: %s", task_name, shown(error))
         return Past()
 
     def add(self, task_name: str, task_id: str, seconds: float, weights: Mapping[str, float]) -> None:

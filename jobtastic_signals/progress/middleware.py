@@ -14,16 +14,18 @@ from ..calls import Run
 from ..installation import Installation
 from ..middleware import Middleware
 from ..results import backend as backends
+from ..support.shown import shown
 from ..support.time_limits import logged
 from ..support.timers import call_at
 from . import records
-from .api import writer_for
+from .background import hand_over
+from .current import writer_for
 from .history import History
 from .reporter import Progress
 
 __all__ = ["ProgressReports"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 #: Seconds that a run has to take to be worth remembering.
 WORTH_REMEMBERING = 1.0
@@ -38,27 +40,30 @@ LOST = "the run was ended from outside: killed, revoked, or by a hard time limit
 
 
 class ProgressReports(Middleware):
-    """Writes the first record of each run and what it reports, and remembers how long runs take."""
+    """Shows how far runs are, and remembers how long they take."""
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self._history = History(installation)
 
     def before_body(self, run: Run) -> None:
-        """Write the first record. An eager run that nobody can look up is part of the run around it."""
+        """Let the run report. An eager run that nobody can look up is part of the run around it."""
         assert run.request is not None
-        write = writer_for(run.task, run.request, run.key)
-        if write is None and run.is_eager:
+        writer = writer_for(run.task, run.request, run.key, may_find_leftovers=_may_have_run(run))
+        if writer is None and run.is_eager:
             return
+        settings = self._installation.settings
         progress = Progress(
             f"{run.task.name}[{run.id}]",
-            write,
-            interval=self._installation.settings.progress_interval,
+            writer,
+            interval=settings.progress_interval,
             past=lambda: self._history.of(run.task.name),
+            waits_at_end=not records.has_atomic_records(run.task.backend),
         )
         run.keep(progress)
         progress.enter()
-        progress.begin()
+        if _is_followed(run):
+            progress.begin(settings.progress_after)
 
     def after_body(self, run: Run) -> None:
         """Write nothing more: the result is about to be written."""
@@ -69,18 +74,40 @@ class ProgressReports(Middleware):
     def after_run(self, run: Run, state: str | None, value: Any) -> None:
         """Remember how long the run took, if it succeeded."""
         progress = run.drop(Progress)
-        if state == states.SUCCESS and progress is not None and progress.took >= WORTH_REMEMBERING:
+        if progress is None:
+            return
+        if progress.is_shared and not records.has_atomic_records(run.task.backend):
+            # Another process of this run may still be writing a record.
+            _watch_end(run, backends.meta_of(run.task, run.id))
+        if not _is_followed(run):
+            return
+        if state == states.SUCCESS and progress.took >= WORTH_REMEMBERING:
             self._history.add(run.task.name, run.id, progress.took, progress.weights)
 
     def run_lost(self, run: Run) -> None:
         """Look later whether the process of the run has written a record over the end that Celery stored."""
         if records.has_atomic_records(run.task.backend) or _may_run_again(run.task):
             return
-        end = _end_of(run)
-        if end is not None:
-            now = time.monotonic()
-            for seconds in LOOKS:
-                call_at(now + seconds, partial(_restore, run, end))
+        _watch_end(run, _end_of(run))
+
+
+def _is_followed(run: Run) -> bool:
+    """Return whether the run is shown before it reports: one of its options is not about memory."""
+    return any(not name.startswith("memleak_") and hasattr(run.task, name) for name in run.policy.options)
+
+
+def _may_have_run(run: Run) -> bool:
+    """Return whether the id of the run may show the record of another one; see :class:`.BackendWriter`."""
+    delivery = getattr(run.request, "delivery_info", None) or {}
+    return bool(run.stamp.get("waits") or delivery.get("redelivered"))
+
+
+def _watch_end(run: Run, end: backends.Meta | None) -> None:
+    """Look later whether *end*, which Celery has stored for the run, is still there."""
+    if end is not None and end["status"] in states.READY_STATES:
+        now = time.monotonic()
+        for seconds in LOOKS:
+            call_at(now + seconds, partial(hand_over, partial(_restore, run, end)))
 
 
 def _end_of(run: Run) -> backends.Meta | None:
@@ -92,15 +119,17 @@ def _end_of(run: Run) -> backends.Meta | None:
     return meta if meta is not None and meta["status"] in UNSUCCESSFUL_ENDS else None
 
 
-def _may_run_again(task: Task) -> bool:
+def _may_run_again(task: Task[Any, Any]) -> bool:
     """Return whether the broker may deliver the message of a lost run again: a record may be of that run."""
     acknowledges = (task.acks_on_failure_or_timeout, getattr(task, "acks_on_timeout", True))
     return bool(task.acks_late) and (bool(task.reject_on_worker_lost) or False in acknowledges)
 
 
 def _restore(run: Run, end: backends.Meta) -> None:
-    with logged(logger, "%s[%s]: cannot see whether its end is still stored", run.task.name, run.id):
+    with logged(logger, "%s[%s]: cannot see whether its end is still stored", run.task.name, shown(run.id)):
         if records.restore_end(run.task.backend, end):
             logger.info(
-                "%s[%s]: a record was written over its end, which is stored again", run.task.name, run.id
+                "%s[%s]: a record was written over its end, which is stored again",
+                run.task.name,
+                shown(run.id),
             )

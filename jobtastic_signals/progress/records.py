@@ -14,63 +14,64 @@ would now write its record over the end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from celery import Task, states
+from celery import states
 from celery.app.task import Context
 from celery.backends.base import Backend, KeyValueStoreBackend
 
-from ..results.backend import PROGRESS, Meta, read_meta
+from ..results.backend import PROGRESS, Meta, context_of, ended_at, read_meta
 
-__all__ = ["has_atomic_records", "is_record", "restore_end", "write_first_record", "write_record"]
-
-#: What a record may replace while a run goes on, beside another record.
-_BEFORE_PROGRESS = frozenset({states.PENDING, states.RECEIVED, states.STARTED})
+__all__ = [
+    "has_atomic_records",
+    "is_of_earlier_run",
+    "is_record",
+    "replace_state",
+    "restore_end",
+    "write_record",
+]
 
 #: How often a record is tried again when another state came in between, such as the task's own.
 ATTEMPTS = 5
 
 
-def write_record(
-    task: Task,
-    request: Context,
-    record: Mapping[str, Any],
-    *,
-    is_estimate: bool = False,
-    may_follow_retry: bool = False,
-) -> bool:
-    """Show *record* to everyone who has the id of the run under *request*. Return whether more may follow.
+def write_record(backend: Backend, request: Context, record: Mapping[str, Any]) -> None:
+    """Show *record* to everyone who has the id of the run under *request*, unless that run has ended.
 
-    Nothing is written once the run has ended. An estimate, which the run did not report itself, replaces
-    nothing that the task has stored.
-
-    :param may_follow_retry: whether the state ``RETRY`` is that of an earlier attempt, and not the end of
-        this one.
     :raises Exception: what the result backend raises. If it cannot be read, nothing is written.
     """
+    replace_state(
+        backend, request, PROGRESS, record, lambda known: known["status"] not in states.READY_STATES
+    )
+
+
+def replace_state(
+    backend: Backend, request: Context, state: str, result: Any, may_replace: Callable[[Meta], bool]
+) -> bool:
+    """Store *state* and *result* for the run under *request*. Return whether *may_replace* allowed it.
+
+    :param may_replace: is asked with what the backend knows; on Redis again if that has changed meanwhile.
+    :raises Exception: what the result backend raises. If it cannot be read, nothing is stored.
+    """
+    result = dict(result) if isinstance(result, Mapping) else result
+    stored = _state_of(backend, request.id)
     for _ in range(ATTEMPTS):
-        state = _state_of(task.backend, request.id)
-        known = state.read()
-        if known["status"] in states.READY_STATES:
+        if not may_replace(stored.read()):
             return False
-        if known["status"] == states.RETRY and not may_follow_retry:
-            return False
-        if is_estimate and known["status"] not in _BEFORE_PROGRESS and not is_record(known):
-            return True
-        if state.replace(record, request):
+        if stored.replace(state, result, request):
             return True
     return True
 
 
-def write_first_record(task: Task, request: Context, record: Mapping[str, Any]) -> None:
-    """Write the record of a run that begins, over the end of an earlier run with the same id.
+def is_of_earlier_run(meta: Meta, began: float) -> bool:
+    """Return whether *meta* is an end from before *began*, a Unix time, which a record can replace.
 
-    :raises Exception: what the result backend raises.
+    A task id runs again if a user chose it twice, or if the broker delivered its message twice. An end since
+    then is that of this run, such as that of a time limit. A success stays, as in Celery itself.
     """
-    if not _state_of(task.backend, request.id).replace_any(record, request):
-        # An end that was stored since then is the end of this run.
-        write_record(task, request, record, may_follow_retry=True)
+    ended = ended_at(meta)
+    return meta["status"] != states.SUCCESS and ended is not None and ended < began
 
 
 def has_atomic_records(backend: Backend) -> bool:
@@ -99,25 +100,9 @@ def restore_end(backend: Backend, end: Meta) -> bool:
     if not is_record(read_meta(backend, end["task_id"])):
         return False
     backend.store_result(
-        end["task_id"], end["result"], end["status"], traceback=end.get("traceback"), request=_context_of(end)
+        end["task_id"], end["result"], end["status"], traceback=end.get("traceback"), request=context_of(end)
     )
     return True
-
-
-def _context_of(end: Meta) -> Context:
-    """Return a request with what *end* says of it, so that the backend stores it again."""
-    return Context(
-        id=end["task_id"],
-        task=end.get("name"),
-        args=end.get("args"),
-        kwargs=end.get("kwargs"),
-        hostname=end.get("worker"),
-        retries=end.get("retries"),
-        delivery_info={"routing_key": end.get("queue")},
-        group=end.get("group_id"),
-        parent_id=end.get("parent_id"),
-        children=end.get("children"),
-    )
 
 
 def _state_of(backend: Backend, task_id: str) -> _State:
@@ -134,14 +119,10 @@ class _State:
         """Return the state."""
         return read_meta(self._backend, self._task_id)
 
-    def replace(self, record: Mapping[str, Any], request: Context) -> bool:
-        """Write *record*. Return ``False`` if the state is known to have changed since it was read."""
-        self._backend.store_result(self._task_id, dict(record), PROGRESS, request=request)
+    def replace(self, state: str, result: Any, request: Context) -> bool:
+        """Store *state*. Return ``False`` if the state is known to have changed since it was read."""
+        self._backend.store_result(self._task_id, result, state, request=request)
         return True
-
-    def replace_any(self, record: Mapping[str, Any], request: Context) -> bool:
-        """Write *record* over any state but a success, which Celery keeps. Read the state if need be."""
-        return self.replace(record, request)
 
 
 class _RedisState(_State):
@@ -171,13 +152,10 @@ class _RedisState(_State):
         meta: Meta = self._backend.decode_result(self._seen)
         return meta
 
-    def replace(self, record: Mapping[str, Any], request: Context) -> bool:
-        value = _Encoder(self._backend).encoded(self._task_id, dict(record), request)
+    def replace(self, state: str, result: Any, request: Context) -> bool:
+        value = _Encoder(self._backend).encoded(self._task_id, result, state, request)
         lifetime = int(self._backend.expires or 0)
         return bool(self._backend.client.eval(self._SCRIPT, 1, self._key, self._seen, value, lifetime))
-
-    def replace_any(self, record: Mapping[str, Any], request: Context) -> bool:
-        return self.read()["status"] == states.SUCCESS or self.replace(record, request)
 
 
 class _Encoder(KeyValueStoreBackend):  # type: ignore[misc]  # Celery has no types
@@ -191,9 +169,9 @@ class _Encoder(KeyValueStoreBackend):  # type: ignore[misc]  # Celery has no typ
         self._backend = backend
         self._encoded: Any = None
 
-    def encoded(self, task_id: str, result: Any, request: Context) -> Any:
-        """Return the state of a run in progress as bytes or text."""
-        self.store_result(task_id, result, PROGRESS, request=request)
+    def encoded(self, task_id: str, result: Any, state: str, request: Context) -> Any:
+        """Return a state as bytes or text."""
+        self.store_result(task_id, result, state, request=request)
         return self._encoded
 
     def encode(self, data: Any) -> Any:

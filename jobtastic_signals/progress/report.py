@@ -11,10 +11,7 @@ from typing import Any
 from .eta import Pace, blended, left_by_history, percent_by_history, percent_of
 from .scopes import Level
 
-__all__ = ["FIRST", "Past", "Report", "json_number"]
-
-#: What is written when a run starts.
-FIRST = {"progress_percent": 0, "time_remaining": -1, "completed": 0, "total": None, "message": None}
+__all__ = ["Past", "Report", "json_number"]
 
 
 @dataclass(frozen=True)
@@ -35,21 +32,28 @@ class Report:
     :ivar level: the innermost level that the run is in.
     :ivar weights: the sum of the weights of the phases in each level, by the path of the level.
     :ivar is_complete: whether the latest record says that everything is completed.
+    :ivar began: when the run began, by the clock.
     :ivar read_past: asks for what is known of earlier runs. It is called once, when that is first needed.
-    :param began: when the run began, by *clock*.
+    :param level: the part of the run that is reported here; by default the whole run.
     """
 
     def __init__(
-        self, began: float, read_past: Callable[[], Past] = Past, *, clock: Callable[[], float]
+        self,
+        began: float,
+        read_past: Callable[[], Past] = Past,
+        *,
+        clock: Callable[[], float],
+        level: Level | None = None,
     ) -> None:
-        self.level = Level()
+        self.level: Level = Level() if level is None else level
         self.weights: dict[str, float] = {}
-        self.is_complete = False
-        self.read_past = read_past
-        self._began, self._clock = began, clock
+        self.is_complete: bool = False
+        self.read_past: Callable[[], Past] = read_past
+        self.began: float = began
+        self._clock = clock
         self._pace = Pace(began)
         self._past: Past | None = None
-        self._has_levels = False
+        self._has_levels = level is not None
         self._percent: float = 0
         self._by_history: float = 0
 
@@ -61,6 +65,11 @@ class Report:
         return self._past
 
     @property
+    def known_past(self) -> Past:
+        """What is known of earlier runs without asking for it."""
+        return self._past or Past()
+
+    @property
     def has_total(self) -> bool:
         """Whether the run has reported how many items there are."""
         return self.level.total is not None
@@ -68,7 +77,10 @@ class Report:
     @property
     def is_empty(self) -> bool:
         """Whether the run has reported nothing."""
-        return not self._has_levels and not self.level.completed
+        level = self.level
+        return not (
+            self._has_levels or level.completed or level.total is not None or level.message is not None
+        )
 
     def loop(self, total: Any, message: Any) -> Level:
         """Return a level for a tracked loop inside the current level.
@@ -91,7 +103,7 @@ class Report:
         """Let the run be in *level*."""
         if not self._has_levels:
             self._has_levels = True
-            self._pace = Pace(self._began if self.level.total is None else self._clock())
+            self._pace = Pace(self.began if self.level.total is None else self._clock())
         self.level = level
 
     def leave(self, level: Level) -> bool:
@@ -111,9 +123,9 @@ class Report:
         level, counted = self.level, self.level.counted
         completed = json_number(counted.completed)
         total = None if counted.total is None else json_number(counted.total)
-        expected = left_by_history(now - self._began, self._past.durations if self._past is not None else ())
+        expected = left_by_history(now - self.began, self._past.durations if self._past is not None else ())
         if expected is not None and total is None:
-            self._by_history = max(self._by_history, percent_by_history(now - self._began, expected))
+            self._by_history = max(self._by_history, percent_by_history(now - self.began, expected))
         left = self._measure(now, completed, total)
         # The blend goes by the percent of this run alone, before history raises it.
         left = blended(self._percent / 100, left, expected)

@@ -1,40 +1,43 @@
 """The progress of one run: what it reports, and how much of that is written to the result backend.
 
-:class:`.Schedule` decides when a record is due, and :class:`.Report` makes it. What is still held back when
-the body ends is not written any more, since the result is about to be written.
+:class:`.Schedule` decides when a record is due, and :class:`.Report` makes it. A background thread writes it,
+and the body waits for that for a moment only. What is still held back when the body ends is not written any
+more, since the result is about to be written.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token, copy_context
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
 
 from ..support import timers
+from ..support.shown import shown
 from ..support.time_limits import caught
-from .report import FIRST, Past, Report
+from . import background, guests
+from .report import Past, Report
 from .schedule import CallAt, Schedule
 from .scopes import Level
+from .turns import HandOver, Turns
+from .writer import Record, Writer
 
-__all__ = ["Progress", "Write", "current_progress"]
+__all__ = ["Progress", "reporting"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 #: The progress of the run whose body goes on in this context.
-current_progress: ContextVar[Progress | None] = ContextVar("jobtastic_current_progress", default=None)
+reporting: ContextVar[Progress | None] = ContextVar("jobtastic_reporting", default=None)
 
-#: Seconds between the estimates for a run that reports nothing, and before the first one.
+#: Seconds between the estimates for a run that reports nothing.
 BETWEEN_ESTIMATES = 1.0
 
-#: Writes a record. The second argument says whether it is an estimate that the run did not report itself. The
-#: answer is whether there may be more records.
-Write = Callable[[Mapping[str, Any], bool], bool]
+#: Seconds for which a process that reports for the run of another one stays to write what it has held back.
+BEFORE_EXIT = 5.0
 
 UNUSABLE = "the progress that it reports cannot be used"
 
@@ -43,81 +46,111 @@ class Progress:
     """The progress of one run.
 
     :ivar took: how many seconds the run took, once this is closed.
+    :ivar writer: what shows others where the run is, until :meth:`close`.
+    :ivar report: where the run is.
+    :ivar is_shared: whether other processes may report for the run as well.
     :param name: what to call the run in warnings.
-    :param write: writes a record; ``None`` where nobody can read them.
+    :param writer: shows others where the run is; ``None`` where nobody can look.
     :param interval: the least number of seconds between two records.
     :param past: asks for what is known of earlier runs.
+    :param report: where the run is by now.
     :param flushes: whether what is held back may be written while the body does something else. Not so where
         :meth:`close` is called only after the result was written, which would be overwritten.
+    :param waits_at_end: whether :meth:`close` waits for what is being written.
+    :param hand_over: lets another thread write; ``None`` to write in the thread that reports.
     """
 
     def __init__(
         self,
         name: str,
-        write: Write | None,
+        writer: Writer | None,
         *,
         interval: float,
         past: Callable[[], Past] = Past,
+        report: Report | None = None,
         flushes: bool = True,
+        waits_at_end: bool = True,
         clock: Callable[[], float] = time.monotonic,
         call_at: CallAt = timers.call_at,
+        hand_over: HandOver | None = background.hand_over,
     ) -> None:
-        self.took = 0.0
-        self._name, self._write, self._clock = name, write, clock
-        self._began = clock()
-        self._report = Report(self._began, past, clock=clock)
+        self.took: float = 0.0
+        self.is_shared: bool = False
+        self.name: str = name
+        self.interval: float = interval
+        self.writer: Writer | None = writer
+        self._clock, self._began = clock, clock()
+        self.report: Report = Report(self._began, past, clock=clock) if report is None else report
         self._schedule = Schedule(
             interval, self._flush, self._warn, clock=clock, call_at=call_at, flushes=flushes
         )
-        if write is None:
+        if writer is None:
             self._schedule.close()
-        # Code that runs while a record is written can report: a receiver of our event, or a tracked loop that
-        # is garbage-collected just then.
-        self._lock = threading.RLock()
-        self._is_writing = self._has_warned = False
+        self._turns = Turns(self._after_turn, self._pause, longest_wait=interval, hand_over=hand_over)
+        self._waits_at_end = waits_at_end
+        self._is_guest = self._has_reported = self._has_warned = False
         self._token: Token[Progress | None] | None = None
+        self._context: Context | None = None
 
     @property
     def weights(self) -> Mapping[str, float]:
         """The sum of the weights of the phases in each level, by the path of the level."""
-        return self._report.weights
+        return self.report.weights
 
     def enter(self) -> None:
         """Let the run go on in this context, until :meth:`close`."""
-        self._token = current_progress.set(self)
+        self._token = reporting.set(self)
+        # Receivers of our event see it in other threads, too.
+        self._context = copy_context()
+        background.watch_forks(_forked, _began_as_fork)
 
-    def begin(self) -> None:
-        """Write the first record. Later, estimate the time left from earlier runs."""
-        self._schedule.start_interval()
-        with self._lock:
-            self._write_record(lambda: FIRST)
-        self._schedule.call_later(BETWEEN_ESTIMATES, self._estimate_by_history)
+    def begin(self, after: float) -> None:
+        """Show in so many seconds that the run goes on. Later, estimate the time left from earlier runs."""
+        if after:
+            self._schedule.call_later(after, self._show_start)
+        else:
+            self._show_start(waits=True)
 
     def close(self) -> None:
-        """Write nothing from now on. Wait for what is being written."""
+        """Write nothing from now on. Wait for what is being written, where it would replace the end."""
         if self._token is not None:
             # A first update within asyncio.run() came from a copy of the context, which is gone.
             with suppress(ValueError):
-                current_progress.reset(self._token)
+                reporting.reset(self._token)
         self.took = self._clock() - self._began
         self._schedule.close()
+        if self.writer is not None:
+            self.writer.stop()
         try:
-            self._lock.acquire()
-        except SoftTimeLimitExceeded:
-            # The end is stored when this is over, and is to come after what is being written.
-            self._lock.acquire()
-            raise
+            if self._waits_at_end:
+                self._turns.wait()
         finally:
-            self._lock.release()
             # What is still due in the background does not keep the request and its arguments.
-            self._write, self._report.read_past = None, Past
+            self.writer, self.report.read_past, self._context = None, Past, None
+
+    def finish(self) -> None:
+        """Write what is held back before this process ends, and wait for that for a few seconds at most."""
+        until = time.monotonic() + BEFORE_EXIT
+        if self._schedule.is_of_this_process and self._schedule.has_held_back:
+            self._write_now(waits=False)
+        while (self._turns.is_taken or self._schedule.has_held_back) and time.monotonic() < until:
+            if not self._schedule.is_of_this_process:
+                return
+            time.sleep(0.005)
+
+    def move_to_this_process(self) -> None:
+        """Let this process report as well, which shares nothing with that of the run."""
+        self._is_guest = True
+        self._context = copy_context()
+        self._turns.move_to_this_process()
+        self._schedule.move_to_this_process()
 
     def update(self, completed: Any, total: Any, frequency: Any = 1, message: Any = None) -> None:
         """Note how many of *total* are completed. Never raises, except for a soft time limit."""
         # Neither a context manager for the errors nor smaller functions: most updates are held back, and cost
         # one more call from here.
         try:
-            report = self._report
+            report = self.report
             level = report.level
             if level.is_loop:
                 level.count(completed, total)
@@ -140,13 +173,13 @@ class Progress:
     @contextmanager
     def loop(self, total: Any, message: Any) -> Iterator[Level]:
         """Be in a tracked loop for as long as this lasts. Its items are counted on the level."""
-        with self._inside(lambda: self._report.loop(total, message)) as level:
+        with self._inside(lambda: self.report.loop(total, message)) as level:
             yield level
 
     @contextmanager
     def phase(self, name: str, weight: Any, of: Any) -> Iterator[None]:
         """Be in a phase for as long as this lasts."""
-        with self._inside(lambda: self._report.phase(name, weight, of)):
+        with self._inside(lambda: self.report.phase(name, weight, of)):
             yield
 
     def look_at_clock(self, level: Level, seconds: float) -> None:
@@ -155,16 +188,20 @@ class Progress:
         :param seconds: for how long the loop has gone on.
         """
         rate = level.completed / seconds if seconds > 0 else 1.0
-        level.due = level.completed + self._schedule.items_in_half_an_interval(rate)
+        unseen = self._schedule.items_in_half_an_interval(rate)
+        level.due = level.completed + unseen
         self._write_if_due()
+        if unseen > 1:
+            # The loop may become slow before it looks again.
+            self._schedule.look_again()
 
     @contextmanager
     def _inside(self, make_level: Callable[[], Level]) -> Iterator[Level]:
-        around = self._report.level
+        around = self.report.level
         level = Level(around, around.low, around.high, around.path, around.message)
         with caught(self._warn_of_unusable):
             level = make_level()
-        self._report.enter(level)
+        self.report.enter(level)
         self._write_if_due()
         try:
             yield level
@@ -172,10 +209,10 @@ class Progress:
             self._leave(level)
 
     def _leave(self, level: Level) -> None:
-        if not self._report.leave(level):
+        if not self.report.leave(level):
             return
-        around, is_over = self._report.level, False
-        if around.high == 1.0 and not self._report.is_complete:
+        around, is_over = self.report.level, False
+        if around.high == 1.0 and not self.report.is_complete:
             with caught(self._warn_of_unusable):
                 is_over = around.position == 1.0
         if is_over:
@@ -187,52 +224,75 @@ class Progress:
         if self._schedule.is_due():
             self._write_now()
 
-    def _write_now(self, *, is_estimate: bool = False) -> None:
-        """Write where the run is now."""
+    def _write_now(self, *, is_estimate: bool = False, waits: bool = True) -> None:
+        """Write where the run is now.
+
+        :param waits: whether to wait until others see it, for a moment at most.
+        """
         if not self._schedule.is_of_this_process:
-            # In a child that the body forked, the lock may stay locked for ever, and the run is the parent's.
-            return
+            self.move_to_this_process()
         now = self._clock()
         self._schedule.start_interval()
-        with self._lock:
-            if self._is_writing:
-                self._schedule.hold_back()
-                return
+        # In this order: the end of a turn is followed by a look at what is held back.
+        self._schedule.hold_back_until_written()
+        if not self._turns.is_taken:
             # Before anything is read: what is reported from here on is for the next record.
             self._schedule.clear()
-            self._write_record(lambda: self._report.record(now), is_estimate=is_estimate)
+            if self._is_guest:
+                guests.remember(self)
+            self._turns.take(lambda: self._write_record(now, is_estimate), waits=waits)
 
-    def _write_record(self, make: Callable[[], Mapping[str, Any]], *, is_estimate: bool = False) -> None:
-        write = self._write
-        if self._schedule.is_closed or write is None:
+    def _write_record(self, now: float, is_estimate: bool) -> None:
+        record = None
+        self._has_reported = True
+        with caught(self._warn_of_unusable):
+            record = self.report.record(now)
+        self._show(lambda writer: record is None or writer.write(record, is_estimate))
+
+    def _show_start(self, *, waits: bool = False) -> None:
+        if self._turns.is_taken:
+            self._schedule.call_later(BETWEEN_ESTIMATES, self._show_start)
+        else:
+            self._turns.take(self._write_start, waits=waits)
+
+    def _write_start(self) -> None:
+        """Show that the run goes on, unless others see its reports. From now on, estimate the time left."""
+        durations = self.report.past.durations
+        if not self._has_reported and self.report.is_empty:
+            record: Record | None = self.report.record(self._clock()) if durations else None
+            self._schedule.start_interval()
+            self._show(lambda writer: writer.show_start(record))
+        elif not self._has_reported:
+            self._write_record(self._clock(), is_estimate=False)
+        if durations:
+            self._schedule.call_later(BETWEEN_ESTIMATES, self._estimate)
+
+    def _show(self, show: Callable[[Writer], bool]) -> None:
+        """Let the writer show something."""
+        writer, context = self.writer, self._context or copy_context()
+        if writer is None or self._schedule.is_closed:
             return
-        self._is_writing = True
-        try:
-            record: Mapping[str, Any] | None = None
-            with caught(self._warn_of_unusable):
-                record = make()
-            with caught(self._pause):
-                if record is not None and not write(record, is_estimate):
-                    self._schedule.close()
-        finally:
-            self._is_writing = False
+        with caught(self._pause):
+            if not context.run(background.with_connections, show, writer, self._turns.are_ours):
+                self._schedule.close()
+
+    def _after_turn(self) -> None:
+        """Write what was held back during a turn."""
+        if self._schedule.is_flush_due():
+            self._write_now(waits=False)
 
     def _flush(self) -> None:
         # The loop may have become slow since it last calculated when to look at the clock.
-        self._report.level.due = 0
+        self.report.level.due = 0
         if self._schedule.is_flush_due():
-            self._write_now()
-
-    def _estimate_by_history(self) -> None:
-        if not self._schedule.is_closed and self._report.past.durations:
-            self._estimate()
+            self._write_now(waits=False)
 
     def _estimate(self) -> None:
         """Write an estimate of the time left every second, until the run itself reports a total."""
         if self._schedule.is_closed:
             return
-        if not self._report.has_total:
-            self._write_now(is_estimate=self._report.is_empty)
+        if not self.report.has_total:
+            self._write_now(is_estimate=True, waits=False)
         self._schedule.call_later(BETWEEN_ESTIMATES, self._estimate)
 
     def _pause(self, error: Exception) -> None:
@@ -246,4 +306,14 @@ class Progress:
         """Log the first thing that goes wrong; the rest of the run would only repeat it."""
         if not self._has_warned:
             self._has_warned = True
-            logger.warning("%s: %s: %r", self._name, what, error)
+            logger.warning("%s: %s: %s", shown(self.name), what, shown(error))
+
+
+def _forked() -> None:
+    if (progress := reporting.get()) is not None:
+        progress.is_shared = True
+
+
+def _began_as_fork() -> None:
+    if (progress := reporting.get()) is not None:
+        progress.move_to_this_process()

@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from ..support.timers import Timer
+
 __all__ = ["AFTER_FAILURE", "HELD_BACK", "CallAt", "Schedule", "Warn"]
 
 #: Seconds after which what ``update_frequency`` holds back is written nevertheless.
@@ -19,7 +21,7 @@ HELD_BACK = 5.0
 AFTER_FAILURE = 30.0
 
 #: Calls a function at a time of ``time.monotonic()``.
-CallAt = Callable[[float, Callable[[], None]], None]
+CallAt = Callable[[float, Callable[[], None]], Timer | None]
 
 #: Logs what does not work, and why.
 Warn = Callable[[str, Exception], None]
@@ -50,7 +52,7 @@ class Schedule:
         call_at: CallAt,
         flushes: bool = True,
     ) -> None:
-        self.is_closed = False
+        self.is_closed: bool = False
         self._interval, self._flush, self._warn, self._flushes = interval, flush, warn, flushes
         self._clock, self._call_at = clock, call_at
         self._pid = os.getpid()
@@ -58,11 +60,18 @@ class Schedule:
         self._next = clock()
         self._held_by_time = self._held_by_count = False
         self._counted: Any = 0
+        self._timers: dict[Callable[[], None], Timer | None] = {}
 
     @property
     def is_of_this_process(self) -> bool:
-        """Whether the run goes on in this process, and not in a parent that the body forked this one from."""
+        """Whether this process has reported before, and is not a child that it forked since."""
         return os.getpid() == self._pid
+
+    def move_to_this_process(self) -> None:
+        """Let this process report, which was forked: it has no timers, and holds nothing back."""
+        self._pid, self._timers = os.getpid(), {}
+        self._next = NEVER if self.is_closed else self._clock()
+        self.clear()
 
     def allows(self, completed: Any, frequency: Any) -> bool:
         """Return whether an update is to be written now. Otherwise it is held back.
@@ -93,14 +102,28 @@ class Schedule:
     def hold_back(self) -> None:
         """Let the timers write a record when the next one is due."""
         self._held_by_time = True
-        self._flush_when_due()
+        self._call(self._next, self._flush)
+
+    @property
+    def has_held_back(self) -> bool:
+        """Whether something waits to be written."""
+        return not self.is_closed and (self._held_by_time or self._held_by_count)
+
+    def look_again(self) -> None:
+        """Let the timers write a record when the next one is due, unless they are about to do so."""
+        if not self._held_by_time:
+            self.hold_back()
+
+    def hold_back_until_written(self) -> None:
+        """Let a record follow the one that is being written, whose writer asks :meth:`is_flush_due`."""
+        self._held_by_time = True
 
     def is_flush_due(self) -> bool:
-        """Return whether the timers are to write what is held back now."""
+        """Return whether the background is to write what is held back now. Otherwise the timers ask again."""
         if self.is_closed or not self._flushes:
             return False
         if self._held_by_time and self._clock() < self._next:
-            self._flush_when_due()
+            self.hold_back()
             return False
         return self._held_by_time or self._held_by_count
 
@@ -118,9 +141,12 @@ class Schedule:
         self._allow_nothing_for(AFTER_FAILURE)
 
     def close(self) -> None:
-        """Let nothing be due any more, and hold nothing back."""
+        """Let nothing be due any more, hold nothing back, and cancel the timers."""
         self._next = NEVER
         self.is_closed = self._held_by_time = self._held_by_count = True
+        for timer in list(self._timers.values()):
+            if timer is not None:
+                timer.cancel()
 
     def items_in_half_an_interval(self, rate: float) -> int:
         """Return how many items to let pass before looking at the clock again; 1 at least."""
@@ -133,13 +159,10 @@ class Schedule:
     def _allow_nothing_for(self, seconds: float) -> None:
         self._next = NEVER if self.is_closed else self._clock() + seconds
 
-    def _flush_when_due(self) -> None:
-        self._call(self._next, self._flush)
-
     def _call(self, when: float, function: Callable[[], None]) -> None:
         if self.is_closed or not self.is_of_this_process:
             return
         try:
-            self._call_at(when, function)
+            self._timers[function] = self._call_at(when, function)
         except RuntimeError as error:  # Such as when the interpreter shuts down.
             self._warn("nothing is written in the background", error)

@@ -11,12 +11,13 @@ from celery.exceptions import Ignore, TimeLimitExceeded
 from celery.result import AsyncResult
 
 from jobtastic_signals import events, update_progress
-from tests.support.progress import FIRST, run
+from jobtastic_signals.progress import records
+from tests.support.progress import run
 from tests.support.unit_apps import work_off
 
 
 @pytest.fixture
-def records() -> Iterator[list[dict[str, Any]]]:
+def written() -> Iterator[list[dict[str, Any]]]:
     """Collect all records that are written while the test runs."""
     seen: list[dict[str, Any]] = []
 
@@ -32,27 +33,27 @@ def app(new_app, redis_url) -> Celery:
     return new_app(result_backend=f"{redis_url}/0", jobtastic_progress_interval=0)
 
 
-def before_next_write(task: Task, do: Any) -> None:
+def before_next_write(do: Any) -> None:
     """Call *do* after the state was read and before the record is written."""
-    client = task.backend.client
-    evaluate = client.eval
+    replace = records._RedisState.replace
 
     def interposed(*args: Any) -> Any:
-        client.eval = evaluate
+        patch.undo()
         do()
-        return evaluate(*args)
+        return replace(*args)
 
-    client.eval = interposed
+    patch = pytest.MonkeyPatch()
+    patch.setattr(records._RedisState, "replace", interposed)
 
 
 def end(result: AsyncResult) -> None:
     result.backend.mark_as_failure(result.id, TimeLimitExceeded(1))
 
 
-def test_an_end_between_read_and_write_stays(app, records):
+def test_an_end_between_read_and_write_stays(app, written):
     def body(self):
         result = self.AsyncResult(self.request.id)
-        before_next_write(self, lambda: end(result))
+        before_next_write(lambda: end(result))
         update_progress(1, 3)
         assert result.state == "FAILURE"
         update_progress(2, 3)
@@ -60,20 +61,20 @@ def test_an_end_between_read_and_write_stays(app, records):
 
     result = run(app, body)
     assert isinstance(result.result, TimeLimitExceeded)
-    assert [each["completed"] for each in records] == [0]
+    assert written == []
 
 
-def test_an_end_while_the_first_record_is_written_stays(app):
-    task_id = "first-record"
+def test_an_end_while_the_start_is_shown_stays(new_app, redis_url):
+    app = new_app(result_backend=f"{redis_url}/0", jobtastic_progress_after=0, jobtastic_progress_interval=0)
 
-    @app.task(bind=True, shared=False, name="proj.first", cache_duration=-1)
+    @app.task(bind=True, shared=False, name="proj.start", cache_duration=-1)
     def body(self: Task) -> None:
         raise Ignore
 
-    before_next_write(app.tasks["proj.first"], lambda: end(app.AsyncResult(task_id)))
-    body.apply_async(task_id=task_id)
+    before_next_write(lambda: end(app.AsyncResult("start")))
+    body.apply_async(task_id="start")
     work_off(app)
-    assert isinstance(app.AsyncResult(task_id).result, TimeLimitExceeded)
+    assert isinstance(app.AsyncResult("start").result, TimeLimitExceeded)
 
 
 def test_the_first_record_replaces_the_end_of_an_earlier_run(app):
@@ -82,22 +83,23 @@ def test_the_first_record_replaces_the_end_of_an_earlier_run(app):
 
     @app.task(bind=True, shared=False, name="proj.again", cache_duration=-1)
     def body(self: Task) -> None:
-        seen.append(self.AsyncResult(self.request.id).result)
+        update_progress(1, 4)
+        seen.append(self.AsyncResult(self.request.id).result["completed"])
 
     body.apply_async(task_id="again")
     work_off(app)
-    assert seen == [FIRST]
+    assert seen == [1]
 
 
-def test_a_state_of_the_tasks_own_that_comes_in_between_is_replaced(app, records):
+def test_a_state_of_the_tasks_own_that_comes_in_between_is_replaced(app, written):
     def body(self):
         task_id = self.request.id  # Another thread has no request.
-        before_next_write(self, lambda: self.update_state(task_id, "RENDERING"))
+        before_next_write(lambda: self.update_state(task_id, "RENDERING"))
         update_progress(1, 3)
         return self.AsyncResult(task_id).state
 
     assert run(app, body).get(timeout=5) == "PROGRESS"
-    assert [each["completed"] for each in records] == [0, 1]
+    assert [each["completed"] for each in written] == [1]
 
 
 @pytest.mark.parametrize(

@@ -13,29 +13,10 @@ from celery import Task
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 
 from jobtastic_signals import phase, track, update_progress
-from jobtastic_signals.progress.reporter import current_progress
-from tests.support.progress import FIRST, NEVER, add, run, seen_inside
+from jobtastic_signals.progress.reporter import reporting
+from tests.support.progress import NEVER, add, run, seen_inside
 from tests.support.servers import wait_until
 from tests.support.unit_apps import deliver, is_changed, published, real, work_off
-
-
-def test_the_first_record_is_written_when_the_run_starts(new_app, records):
-    app = new_app()
-    seen = []
-
-    def body(self):
-        result = self.AsyncResult(self.request.id)
-        seen.append((result.state, result.result))
-
-    run(app, body)
-    assert seen == [("PROGRESS", FIRST)]
-
-
-def test_it_comes_after_started(new_app):
-    app = new_app(task_track_started=True)
-    seen = []
-    run(app, lambda self: seen.append(self.AsyncResult(self.request.id).state))
-    assert seen == ["PROGRESS"]
 
 
 def test_an_update_is_seen_at_once_by_a_raw_result(new_app):
@@ -56,7 +37,7 @@ def test_an_update_is_seen_at_once_by_a_raw_result(new_app):
 def test_the_method_of_the_task_is_the_function(new_app, records):
     app = new_app(jobtastic_progress_interval=0)
     run(app, lambda self: self.update_progress(1, 2, update_frequency=1, message="x"))
-    assert seen_inside(records) == [(0, 0, None, None), (50.0, 1, 2, "x")]
+    assert seen_inside(records) == [(50.0, 1, 2, "x")]
 
 
 def test_a_task_with_such_a_method_keeps_its_own(new_app):
@@ -96,7 +77,7 @@ def test_it_works_in_a_task_without_options(new_app, plugin):
     work_off(app)
     assert seen == ["PENDING", 25.0] * 2
     assert [result.state for result in results] == ["SUCCESS"] * 2
-    assert current_progress.get() is None
+    assert reporting.get() is None
 
 
 def test_it_does_nothing_outside_of_a_run(new_app, records):
@@ -118,7 +99,7 @@ def test_a_function_that_is_called_directly_reports_for_the_run(new_app, records
         inner.apply()
 
     result = run(app, body)
-    assert [each["task_id"] for each in records] == [result.id] * 3
+    assert [each["task_id"] for each in records] == [result.id] * 2
 
 
 def test_a_thread_with_the_context_reports_for_the_run(new_app, records):
@@ -134,7 +115,7 @@ def test_a_thread_with_the_context_reports_for_the_run(new_app, records):
         other.join()
 
     run(app, body)
-    assert seen_inside(records[1:]) == [(50.0, 1, 2, None)]
+    assert seen_inside(records) == [(50.0, 1, 2, None)]
 
 
 @pytest.mark.parametrize("options", [NEVER, {}], ids=["with options", "without"])
@@ -293,7 +274,7 @@ def test_an_end_that_somebody_else_stored_is_not_written_over(new_app, records):
         raise Ignore
 
     result = run(app, body)
-    assert [each["completed"] for each in records] == [0, 1]
+    assert [each["completed"] for each in records] == [1]
     assert result.state == "FAILURE"
 
 
@@ -306,7 +287,7 @@ def test_a_retry_starts_anew(new_app, records):
             raise self.retry(countdown=0)
 
     run(app, body)
-    assert seen_inside(records) == [(0, 0, None, None), (50.0, 1, 2, None)] * 2
+    assert seen_inside(records) == [(50.0, 1, 2, None)] * 2
 
 
 def test_a_retry_of_a_task_without_options_reports_too(new_app, records):
@@ -356,4 +337,4 @@ def test_a_thread_that_goes_on_to_report_does_no_harm(new_app, records):
     finally:
         stop.set()
     assert [first.state, second.state] == ["SUCCESS"] * 2
-    assert {each["total"] for each in records if each["task_id"] == second.id} == {None, 10}
+    assert {each["total"] for each in records if each["task_id"] == second.id} == {10}
