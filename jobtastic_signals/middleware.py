@@ -12,10 +12,11 @@ from celery.result import AsyncResult
 from .calls import Call, Run
 from .errors import JobtasticError
 from .options import Option
+from .support.safe_text import safe_repr
 
 __all__ = ["Middleware", "MiddlewareStack"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Middleware:
@@ -150,7 +151,7 @@ def _answer(middleware: Middleware, call: Call) -> AsyncResult[Any] | None:
     except (JobtasticError, SoftTimeLimitExceeded):
         raise
     except Exception:
-        logger.exception("answer of %r failed", middleware)
+        logger.exception("answer of %s failed", safe_repr(middleware))
         return None
 
 
@@ -161,4 +162,4 @@ def _call(middleware: Middleware, hook: str, *subject: Any) -> None:
     except SoftTimeLimitExceeded:
         raise
     except Exception:
-        logger.exception("%s of %r failed", hook, middleware)
+        logger.exception("%s of %s failed", hook, safe_repr(middleware))

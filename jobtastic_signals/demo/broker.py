@@ -36,7 +36,7 @@ class Channel(filesystem.Channel):
 class Transport(filesystem.Transport):
     """Lets a worker end soon: it checks only between two calls of ``drain_events``, each of 2 s."""
 
-    Channel = Channel
+    Channel: type[Channel] = Channel
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # type: ignore[override]
         super().drain_events(connection, timeout=CHECKED_EVERY)  # type: ignore[no-untyped-call]

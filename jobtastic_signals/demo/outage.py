@@ -40,7 +40,7 @@ class Attempt:
         return self.result is not None and self.result.failed()
 
 
-def attempt(call: Callable[[Task, str], AsyncResult[Any]], task: Task) -> Attempt:
+def attempt(call: Callable[[Task[Any, Any], str], AsyncResult[Any]], task: Task[Any, Any]) -> Attempt:
     """Call *task*, although the broker may not be reachable."""
     start = time.monotonic()
     try:
@@ -53,7 +53,7 @@ def attempt(call: Callable[[Task, str], AsyncResult[Any]], task: Task) -> Attemp
 
 
 @contextmanager
-def report_without_broker() -> Iterator[Task]:
+def report_without_broker() -> Iterator[Task[Any, Any]]:
     """Give the task ``report`` without a reachable broker."""
     with socket.socket() as taken:
         # It is bound so that nobody else gets the port. It does not listen, so it refuses connections.
@@ -67,7 +67,7 @@ def report_without_broker() -> Iterator[Task]:
         yield task
 
 
-def _report_by(broker_url: str) -> Task:
+def _report_by(broker_url: str) -> Task[Any, Any]:
     app = Celery("demo", set_as_current=False)
     app.conf.update({**settings(), "broker_url": broker_url, "broker_transport": None})
     if wants_plugin():

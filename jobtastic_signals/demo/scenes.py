@@ -172,7 +172,7 @@ def leak(stage: Stage) -> Outcome:
     return Outcome(2 * RUNS, kept + freed, seconds, checks)
 
 
-def warnings(stage: Stage, task: Task) -> list[str]:
+def warnings(stage: Stage, task: Task[Any, Any]) -> list[str]:
     """Return the worker's warnings that *task* leaks, without their time."""
     lines = [line.partition("] ")[2] for line in stage.log.read_text(errors="replace").splitlines()]
     return [line for line in lines if line.startswith(f"{task.name}[") and "memleak_detected" in line]

@@ -2,12 +2,17 @@
 
 # mypy: disallow-untyped-decorators=False
 
+from __future__ import annotations
+
+from typing import Any
+
 from celery import Celery
 
 from jobtastic_signals import Jobtastic
 
 from .stage import note_run, settings, take_a_second, wants_plugin
 
+app: Celery[Any]
 app = Celery("demo")
 app.conf.update(settings())
 if wants_plugin():

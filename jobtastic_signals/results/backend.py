@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from celery import Celery, Task, states
+from celery.app.task import Context
 from celery.backends.base import Backend, DisabledBackend
 from celery.backends.rpc import RPCBackend
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.result import AsyncResult
+from celery.utils.time import maybe_iso8601
 
 from .. import celery_internals
 from ..errors import JobtasticError
 from ..support.circuit_breaker import CircuitBreaker
-
-if TYPE_CHECKING:
-    from celery.app.task import Context
+from ..support.shown import shown
 
 __all__ = [
     "PROGRESS",
     "Meta",
     "breaker_of",
+    "checked",
+    "context_of",
+    "ended_at",
     "is_private",
     "is_silent",
     "loaded",
@@ -34,10 +38,11 @@ __all__ = [
     "result_with",
     "reading",
     "shows_progress",
+    "timestamp",
     "write_back",
 ]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 #: The state of a run that reports its progress.
 PROGRESS = "PROGRESS"
@@ -51,26 +56,26 @@ reading: ContextVar[Callable[[Callable[[], Meta]], Meta]] = ContextVar(
 )
 
 
-_breakers: WeakKeyDictionary[Celery, CircuitBreaker] = WeakKeyDictionary()
+_breakers: WeakKeyDictionary[Celery[Any], CircuitBreaker] = WeakKeyDictionary()
 
 
-def breaker_of(app: Celery) -> CircuitBreaker:
+def breaker_of(app: Celery[Any]) -> CircuitBreaker:
     """Return the circuit breaker for *app*'s result backend."""
     breaker = _breakers.get(app)
     return _breakers.setdefault(app, CircuitBreaker()) if breaker is None else breaker
 
 
-def is_silent(task: Task) -> bool:
+def is_silent(task: Task[Any, Any]) -> bool:
     """Return whether nobody can read a result of *task* by its id: no backend, or it ignores results."""
     return bool(task.ignore_result) or isinstance(task.backend, DisabledBackend)
 
 
-def is_private(task: Task) -> bool:
+def is_private(task: Task[Any, Any]) -> bool:
     """Return whether only the caller can read the results of *task*, like with ``rpc://``."""
     return isinstance(task.backend, RPCBackend)
 
 
-def meta_of(task: Task, task_id: str) -> Meta | None:
+def meta_of(task: Task[Any, Any], task_id: str) -> Meta | None:
     """Return what the backend knows of *task_id* now; ``None`` if it cannot say."""
     if is_silent(task) or is_private(task):
         return None
@@ -83,7 +88,9 @@ def meta_of(task: Task, task_id: str) -> Meta | None:
         raise
     except Exception as error:
         if breaker.failed(error):
-            logger.warning("the result backend did not answer for %s[%s]: %r", task.name, task_id, error)
+            logger.warning(
+                "the result backend did not answer for %s[%s]: %s", task.name, shown(task_id), shown(error)
+            )
         return None
     if breaker.is_open:
         breaker.answered()
@@ -98,16 +105,24 @@ def read_meta(backend: Backend, task_id: str) -> Meta:
     :raises JobtasticError: if the app has no result backend.
     :raises Exception: what the backend raises if it does not answer.
     """
+    own_cache = {} if isinstance(backend, RPCBackend) else {"cache": False}
+    meta: Meta = checked(backend).get_task_meta(task_id, **own_cache)
+    return meta
+
+
+def checked(backend: Backend) -> Backend:
+    """Return *backend*.
+
+    :raises JobtasticError: if the app has none.
+    """
     if isinstance(backend, DisabledBackend):
         raise JobtasticError(
             f"{backend.app!r} has no result backend, so nothing is known of its tasks; set result_backend"
         )
-    own_cache = {} if isinstance(backend, RPCBackend) else {"cache": False}
-    meta: Meta = backend.get_task_meta(task_id, **own_cache)
-    return meta
+    return backend
 
 
-def loaded(task: Task, task_id: str, meta: Meta | None) -> AsyncResult[Any]:
+def loaded(task: Task[Any, Any], task_id: str, meta: Meta | None) -> AsyncResult[Any]:
     """Return the result of *task_id*, which does not ask for what *meta* says if that is final."""
     result: AsyncResult[Any] = task.AsyncResult(task_id)
     if meta is not None:
@@ -115,17 +130,21 @@ def loaded(task: Task, task_id: str, meta: Meta | None) -> AsyncResult[Any]:
     return result
 
 
-def result_with(task: Task, task_id: str, value: Any) -> AsyncResult[Any]:
+def result_with(
+    task: Task[Any, Any], task_id: str, value: Any, extended_fields: Callable[[], Mapping[str, Any]] = dict
+) -> AsyncResult[Any]:
     """Return the result of *task_id*, which succeeded with *value*. Write it back if the backend lost it.
 
     The value is that of the store: Celery's backends keep the first success of an id, also if it runs again.
+
+    :param extended_fields: returns what the backend kept of the run with ``result_extended``.
     """
     if is_silent(task) or is_private(task):
         return loaded(task, task_id, None)
     known: Meta = {"status": states.SUCCESS, "result": value, "task_id": task_id}
     meta = meta_of(task, task_id)
     if meta is not None and meta["status"] != states.SUCCESS:
-        write_back(task.backend, known)
+        write_back(task.backend, {**extended_fields(), **known})
         meta = None
     return loaded(task, task_id, {**(meta or {}), **known})
 
@@ -133,15 +152,50 @@ def result_with(task: Task, task_id: str, value: Any) -> AsyncResult[Any]:
 def write_back(backend: Backend, meta: Meta) -> Meta:
     """Store an end in *backend* that it has lost, or never had. Return it."""
     try:
-        backend.store_result(meta["task_id"], meta["result"], meta["status"])
+        # Without a request Celery would add the children of the task that runs here.
+        backend.store_result(meta["task_id"], meta["result"], meta["status"], request=context_of(meta))
     except SoftTimeLimitExceeded:
         raise
     except Exception as error:
-        logger.warning("the result backend refused %s: %r", meta["task_id"], error)
+        logger.warning("the result backend refused %s: %s", shown(meta["task_id"]), shown(error))
     return meta
 
 
-def shows_progress(task: Task, request: Context) -> bool:
+def context_of(end: Meta) -> Context:
+    """Return a request with what *end* says of it, from which the backend stores the same again."""
+    return Context(
+        id=end["task_id"],
+        task=end.get("name"),
+        args=end.get("args"),
+        kwargs=end.get("kwargs"),
+        hostname=end.get("worker"),
+        retries=end.get("retries"),
+        delivery_info={"routing_key": end.get("queue")},
+        group=end.get("group_id"),
+        parent_id=end.get("parent_id"),
+        children=end.get("children"),
+    )
+
+
+def ended_at(meta: Meta | None) -> float | None:
+    """Return when a task ended, as Unix time; ``None`` if the result backend knows of no ending."""
+    if meta is None or meta["status"] not in states.READY_STATES:
+        return None
+    return timestamp(meta.get("date_done"))
+
+
+def timestamp(moment: object) -> float | None:
+    """Return a moment, as Celery and its result backends write it, as Unix time. Without a zone it is UTC."""
+    if moment is None:
+        return None
+    when: datetime.datetime = maybe_iso8601(moment)
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=datetime.timezone.utc)
+    seconds: float = when.timestamp()
+    return seconds
+
+
+def shows_progress(task: Task[Any, Any], request: Context) -> bool:
     """Return whether everyone who has the id of the run under *request* can see its progress and its end."""
     # With ``rpc://`` each record is a message to the caller, whose queue is full after a thousand.
     if not request.id or isinstance(task.backend, (DisabledBackend, RPCBackend)):
@@ -149,7 +203,7 @@ def shows_progress(task: Task, request: Context) -> bool:
     return not ignores_result(task, request) and (not request.is_eager or bool(task.store_eager_result))
 
 
-def ignores_result(task: Task, request: Context) -> bool:
+def ignores_result(task: Task[Any, Any], request: Context) -> bool:
     """Return whether the result of the run under *request* is not to be stored."""
     ignores = vars(request).get("ignore_result")
     return bool(task.ignore_result if ignores is None else ignores)

@@ -6,41 +6,59 @@ Everything is nested under ``task``, an unknown id is pending, and every end is 
 
 from __future__ import annotations
 
-import datetime
-import math
-import traceback as tracebacks
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery, states
-from celery.exceptions import ImproperlyConfigured
-from celery.utils.saferepr import saferepr
+from celery.exceptions import ImproperlyConfigured, SecurityError
+from kombu.exceptions import SerializationError, SerializerNotInstalled
 
-from ..errors import JobtasticError
-from ..installation import installation_on
+from ..errors import JobtasticError, UnreadableStateError
+from ..installation import Installation, installation_on
+from ..progress import groups
+from ..support.shown import shown_error
 from . import backend as backends
 from . import index as outcomes
+from .presentation import message_of, plain, present_error, traceback_of
 
 __all__ = ["is_final", "task_status"]
-
-#: The levels to which a result may be nested.
-DEEPEST = 50
 
 #: The final states: Celery's own, and those that Celery leaves to its users.
 _ENDS = states.READY_STATES | {states.REJECTED, states.IGNORED}
 
+#: What decoding raises. What is stored stays the same, so to ask again would not help.
+_UNREADABLE = (
+    SerializationError,
+    SerializerNotInstalled,
+    SecurityError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
-def task_status(app: Celery, task_id: str, *, traceback: bool = False) -> dict[str, Any]:
+
+def task_status(app: Celery[Any], task_id: str, *, traceback: bool = False) -> dict[str, Any]:
     """Return the status of *task_id*, as the endpoints send it.
 
     It has the form ``{"task": {"id": ..., "status": ..., "result": ...}}``. ``result`` is the value of a
     success, the progress of a run, or the ``repr`` of an exception, whose class is in ``exc``. Any end but
-    success has the status ``FAILURE``, and its real name in ``state``. Everything is JSON: a number that is
-    not finite becomes ``None``, and a value that JSON does not know becomes text.
+    success has the status ``FAILURE``, and its real name in ``state``. Everything is JSON, whatever the
+    objects are: see :func:`.presentation.plain`. These are added where they are known:
+
+    * ``message``: why the task failed, for people, if it raised a
+      :exc:`~jobtastic_signals.UserFacingError`;
+    * ``age``: the seconds since the task ended;
+    * ``notice``: why nothing more is to be expected for now. ``"host_lost"``: the host of the run died or
+      cannot reach the store. ``"ignored"``: the task ignores its result.
 
     If the result backend has lost the result or does not answer, the status comes from the store, as long as
-    the store has that result. A lost result is then written back to the result backend.
+    the store has that result. A lost result is then written back to the result backend. Otherwise the store
+    is read once.
 
+    :param task_id: that of a task, or what :func:`~jobtastic_signals.status_id` returned for a group.
     :param traceback: whether to include the traceback of a failure, which may reveal details to users.
     :raises JobtasticError: if *app* has no result backend.
     :raises Exception: what the result backend raises if it does not answer.
@@ -50,15 +68,9 @@ def task_status(app: Celery, task_id: str, *, traceback: bool = False) -> dict[s
     {'task': {'id': 'unknown', 'status': 'PENDING', 'result': None}}
     """
     meta = _meta_of(app, task_id)
-    state, result = meta["status"], meta["result"]
-    task: dict[str, Any] = {"id": task_id, "status": state, "result": plain(result)}
-    if state in _ENDS and state != states.SUCCESS:
-        task.update(status=states.FAILURE, state=state)
-    if isinstance(result, BaseException):
-        task.update(exc=_dotted(type(result)), result=repr(result))
-        if traceback:
-            task["traceback"] = meta.get("traceback") or _traceback(result)
-    return {"task": task}
+    if meta["status"] == groups.GROUP:
+        meta = groups.group_meta(app, meta["result"])
+    return {"task": _present(task_id, meta, traceback=traceback)}
 
 
 def is_final(status: Mapping[str, Any]) -> bool:
@@ -66,50 +78,83 @@ def is_final(status: Mapping[str, Any]) -> bool:
     return status["task"]["status"] in (states.SUCCESS, states.FAILURE)
 
 
-def _meta_of(app: Celery, task_id: str) -> backends.Meta:
+def _meta_of(app: Celery[Any], task_id: str) -> backends.Meta:
     installation = installation_on(app)
     if installation is None:
-        return backends.read_meta(app.backend, task_id)
+        return _read(app, task_id)
     if backends.breaker_of(app).is_open:
         # Reading the backend may take for ever.
         known = outcomes.find(installation.store, app, task_id)
         if known is not None:
             return known
     try:
-        meta = backends.read_meta(app.backend, task_id)
-    except (JobtasticError, ImproperlyConfigured):
-        raise
-    except Exception:
+        meta = _read(app, task_id)
+    except Exception as error:
+        if _is_of_configuration(error):
+            raise
         known = outcomes.find(installation.store, app, task_id)
         if known is None:
             raise
         return known
-    if meta["status"] != states.PENDING:
-        return meta
-    known = outcomes.find(installation.store, app, task_id)
-    return meta if known is None else backends.write_back(app.backend, known)
+    if meta["status"] == states.SUCCESS:
+        return {**meta, "age": outcomes.age_of_result(installation.store, task_id)}
+    is_known = meta["status"] in _ENDS or meta["status"] == groups.GROUP
+    return meta if is_known else _unfinished(installation, task_id, meta)
 
 
-def plain(value: Any, depth: int = 0) -> Any:
-    """Return *value* in the types of JSON. What is nested too deeply becomes text."""
-    if depth > DEEPEST:
-        return saferepr(value)
-    if value is None or isinstance(value, (bool, str, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item, depth + 1) for item in value]
-    if isinstance(value, (datetime.date, datetime.time)):
-        return value.isoformat()
-    return str(value)
+def _read(app: Celery[Any], task_id: str) -> backends.Meta:
+    try:
+        return backends.read_meta(app.backend, task_id)
+    except _UNREADABLE as error:
+        if isinstance(error, (JobtasticError, OSError)):
+            raise
+        raise UnreadableStateError(
+            f"what the result backend has of {task_id!r} cannot be decoded here ({shown_error(error)}); "
+            "accept the result_serializer of its worker in result_accept_content, and import what it pickles"
+        ) from error
 
 
-def _dotted(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
+def _is_of_configuration(error: Exception) -> bool:
+    """Return whether *error* says that there is no result backend, or no driver for it."""
+    is_of_ours = isinstance(error, JobtasticError) and not isinstance(error, UnreadableStateError)
+    return is_of_ours or isinstance(error, ImproperlyConfigured)
 
 
-def _traceback(error: BaseException) -> str:
-    return "".join(tracebacks.format_exception(error))
+def _unfinished(installation: Installation, task_id: str, meta: backends.Meta) -> backends.Meta:
+    """Return what the store knows of a task that has not ended, as far as the result backend knows."""
+    app = installation.app
+    known, notice = outcomes.look_up(installation.store, app, task_id)
+    if known is not None and meta["status"] == states.PENDING:
+        return backends.write_back(app.backend, known)
+    if notice == outcomes.HOST_LOST:
+        # It may have ended since the result backend was read.
+        meta = _read(app, task_id)
+    return meta if meta["status"] in _ENDS else {**meta, "notice": notice}
+
+
+def _present(task_id: str, meta: backends.Meta, *, traceback: bool) -> dict[str, Any]:
+    state, result = meta["status"], meta["result"]
+    task: dict[str, Any] = {"id": task_id, "status": state, "result": None}
+    is_end, is_error = state in _ENDS, issubclass(type(result), BaseException)
+    if is_end and state != states.SUCCESS:
+        task.update(status=states.FAILURE, state=state)
+    if not is_error:
+        task["result"] = plain(result)
+    else:
+        task.update(present_error(result))
+        if traceback:
+            task["traceback"] = plain(meta.get("traceback")) or traceback_of(result)
+    optional = {
+        "message": message_of(result) if is_end and is_error else None,
+        "age": _age_of(meta) if is_end else None,
+        "notice": meta.get("notice"),
+    }
+    return {**task, **{name: value for name, value in optional.items() if value is not None}}
+
+
+def _age_of(meta: backends.Meta) -> float | None:
+    age, ended = meta.get("age"), backends.ended_at(meta)
+    if age is None and ended is not None:
+        age = time.time() - ended
+    # Clocks of hosts can differ.
+    return None if age is None else round(max(age, 0.0), 1)

@@ -25,7 +25,11 @@ __all__ = [
 
 #: The methods that are routed to the endpoints. Only the first two are accepted there.
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
-_EVENTS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
+_EVENTS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    # Not "no-store" alone: a proxy that compresses a stream holds its events back.
+    "Cache-Control": "no-store, no-transform",
+}
 SCRIPT = Path(__file__).parent / "static" / "jobtastic-progress.js"
 
 
@@ -50,7 +54,7 @@ class Refusal(Exception):  # noqa: N818  # it is an answer, and not a programmin
         self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(message)
-        self.answer = to_json(status, {"error": {"code": code, "message": message}}, headers)
+        self.answer: Answer = to_json(status, {"error": {"code": code, "message": message}}, headers)
 
 
 def to_json(status: int, content: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answer:
@@ -63,8 +67,13 @@ def to_json(status: int, content: Mapping[str, Any], headers: Mapping[str, str] 
 
 
 def to_stream(feed: Feed) -> Answer:
-    """Return *feed* as server-sent events that must not be cached, nor buffered by Nginx."""
-    return Answer(200, {**_EVENTS, "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}, feed=feed)
+    """Return *feed* as server-sent events that must not be cached, nor buffered on the way."""
+    at_once = {
+        "X-Accel-Buffering": "no",  # Nginx
+        # What compresses answers, such as Django's GZipMiddleware, leaves encoded ones alone.
+        "Content-Encoding": "identity",
+    }
+    return Answer(200, {**_EVENTS, **at_once, "X-Content-Type-Options": "nosniff"}, feed=feed)
 
 
 def end_of_stream() -> Answer:

@@ -1,8 +1,8 @@
-"""The endpoints as an ASGI app, for Starlette, FastAPI and other frameworks that can mount one.
+"""The endpoints as a route of Starlette and FastAPI, and as an ASGI app that any framework can mount.
 
 Example::
 
-    app.mount("/task", status_routes(celery_app, secret=SECRET), name="jobtastic")
+    app.router.routes.append(status_routes(celery_app, secret=SECRET))
 
     @app.post("/reports")
     def start(request: Request, customer: str):
@@ -12,17 +12,22 @@ Example::
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Sequence
-from functools import cached_property, partial
+from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 from celery import Celery
 
+from . import owners
 from .answers import Answer, Refusal
 from .endpoint import Endpoint
+from .readers import Readers
 from .streaming import astream
-from .tokens import SecretSigner
+from .tokens import MaxAges, SecretSigner
 
 try:
     import anyio
@@ -30,32 +35,37 @@ try:
     import itsdangerous as _itsdangerous  # noqa: F401  # the signer uses it
     from starlette.requests import Request
     from starlette.responses import Response, StreamingResponse
-    from starlette.routing import Route, Router
-    from starlette.types import Receive, Scope, Send
-except ImportError as error:
+    from starlette.routing import Mount, Route, Router
+    from starlette.types import ASGIApp, Receive, Scope, Send
+except ImportError as _error:
     raise ImportError(
         f"{__name__} needs Starlette and itsdangerous: pip install 'jobtastic-signals[asgi]'"
-    ) from error
+    ) from _error
 
-__all__ = ["status_routes", "task_token"]
+__all__ = ["may_see", "remember", "status_routes", "task_token"]
 
 T = TypeVar("T")
 Secret = str | bytes | Sequence[str] | Sequence[bytes]
 
 #: The number of statuses that are read at a time. These threads are not those of the site's own functions.
-_READERS = 16
+_READERS = 8
+_max_ages = MaxAges()
 
 
 def status_routes(
-    celery_app: Celery,
+    celery_app: Celery[Any],
     *,
     secret: Secret | None = None,
     authorize: Callable[[Request, str], bool | Awaitable[bool]] | None = None,
     max_age: float = 86400,
     stream: bool = True,
     traceback: bool = False,
-) -> Router:
-    """Return an ASGI app, to be mounted at ``/task``.
+    path: str = "/task",
+) -> Mount:
+    """Return a route with the name ``jobtastic``, for the list of routes of an app.
+
+    It is an ASGI app as well. ``app.mount("/task", status_routes(...), name="jobtastic")`` does the same, but
+    the framework itself answers a path with a line break then.
 
     :param secret: the secret that signs tokens. If there are several, the last one signs, and all are valid.
     :param authorize: returns whether a request may see a task id. It is called at each request, with a token
@@ -64,6 +74,7 @@ def status_routes(
     :param max_age: seconds for which a token is valid.
     :param stream: whether to offer server-sent events.
     :param traceback: whether to send the tracebacks of failures.
+    :param path: the path below which the route responds.
     :raises TypeError, ValueError: for wrong arguments.
     """
     if not secret and authorize is None:
@@ -78,7 +89,30 @@ def status_routes(
         traceback=traceback,
         asynchronous=True,
     )
-    return Router(_routes(_Views(endpoint)), redirect_slashes=False)
+    if secret:
+        _max_ages.add(_signing(secret), max_age)
+    return _Mount(path, _Router(_Views(endpoint)), name="jobtastic")
+
+
+class _Mount(Mount):
+    """A mount that matches paths with line breaks, too, so that they get an answer of ours."""
+
+    def __init__(self, path: str, app: ASGIApp, *, name: str) -> None:
+        super().__init__(path, app, name=name)
+        self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
+class _Router(Router):
+    def __init__(self, views: _Views) -> None:
+        super().__init__(_routes(views), redirect_slashes=False)
+        self._unknown = _App(views.unknown)
+
+    async def not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
+        respond = self._unknown if scope["type"] == "http" else super().not_found
+        await respond(scope, receive, send)
 
 
 def _routes(views: _Views) -> list[Route]:
@@ -88,23 +122,43 @@ def _routes(views: _Views) -> list[Route]:
         Route("/{reference}/events/", _App(views.events), name="events"),
         Route("/{reference}/events", _App(views.events)),
         Route("/progress.js", _App(views.script), name="script"),
-        Route("/{path:path}", _App(views.unknown)),
     ]
 
 
 def task_token(task_id: str, *, secret: Secret) -> str:
     """Return a token for *task_id*, signed with *secret*.
 
+    In a process with ``status_routes`` for this secret, the token stays the same for a twelfth of its
+    ``max_age``, so a page that is rendered again does not change.
+
     :raises ValueError: if *task_id* is not a task id, or *secret* is empty.
     """
     if not secret:
         raise ValueError("secret is empty; give the one that status_routes got")
-    return SecretSigner(secret).sign(task_id)
+    return SecretSigner(secret, max_age=_max_ages.of(_signing(secret))).sign(task_id)
+
+
+def _signing(secret: Secret) -> str | bytes:
+    return secret if isinstance(secret, (str, bytes)) else secret[-1]
+
+
+def remember(request: Request, task_id: str) -> None:
+    """Record in the session of ``SessionMiddleware`` that the visitor asked for *task_id*.
+
+    :raises ValueError: if *task_id* is not a task id.
+    """
+    owners.remember(request.session, task_id)
+
+
+async def may_see(request: Request, task_id: str) -> bool:
+    """Return whether this visitor asked for *task_id*: an ``authorize`` for :func:`status_routes`."""
+    return owners.may_see(request.session, task_id)
 
 
 class _Views:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        self._readers = Readers(_READERS)
 
     async def status(self, request: Request) -> Response:
         return self._respond(request, await self._answer(request, self._endpoint.status))
@@ -137,11 +191,7 @@ class _Views:
         return StreamingResponse(astream(answer.feed, read, anyio.sleep), answer.status, answer.headers)
 
     async def _in_thread(self, function: Callable[[str], T], task_id: str) -> T:
-        return await anyio.to_thread.run_sync(function, task_id, limiter=self._readers)
-
-    @cached_property
-    def _readers(self) -> anyio.CapacityLimiter:
-        return anyio.CapacityLimiter(_READERS)
+        return await _result(self._readers.submit(partial(function, task_id)))
 
 
 class _App:
@@ -153,6 +203,14 @@ class _App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self._view(Request(scope, receive, send))
         await response(scope, receive, send)
+
+
+async def _result(future: Future[T]) -> T:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # It is another event loop, such as that of Trio.
+        return await anyio.to_thread.run_sync(future.result)
+    return await asyncio.wrap_future(future)
 
 
 async def _is_allowed(authorize: Callable[[Request, str], Any], request: Request, task_id: str) -> Any:

@@ -14,17 +14,20 @@ Example::
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from celery import Celery
+from celery.app.backends import by_url
 
+from . import owners
 from .answers import Answer
 from .endpoint import DetachedEndpoint, Endpoint
 from .streaming import astream
 from .streaming import stream as chunks
-from .tokens import SALT, SEPARATOR, BadTokenError, ExpiredTokenError, checked_id
+from .tokens import SALT, SEPARATOR, BadTokenError, ExpiredTokenError, MaxAges, checked_id, rounded
 
 try:
     from django.core import signing
@@ -33,14 +36,18 @@ try:
     from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
     from django.urls import URLPattern, path, re_path
     from django.views.decorators.csrf import csrf_exempt
-except ImportError as error:
-    raise ImportError(f"{__name__} needs Django: pip install 'jobtastic-signals[django]'") from error
+except ImportError as _error:
+    raise ImportError(f"{__name__} needs Django: pip install 'jobtastic-signals[django]'") from _error
 
-__all__ = ["status_routes", "task_token"]
+__all__ = ["may_see", "remember", "status_routes", "task_token"]
+
+#: A site has one key and one set of URLs.
+_SITE = "site"
+_max_ages = MaxAges()
 
 
 def status_routes(
-    celery_app: Celery,
+    celery_app: Celery[Any],
     *,
     authorize: Callable[[HttpRequest, str], bool] | None = None,
     max_age: float = 86400,
@@ -58,15 +65,8 @@ def status_routes(
     :param traceback: whether to send the tracebacks of failures.
     :raises TypeError, ValueError: for wrong arguments.
     """
-    options: dict[str, Any] = {
-        "authorize": authorize,
-        "max_age": max_age,
-        "stream": stream,
-        "traceback": traceback,
-    }
-    views = _Views(
-        Endpoint(celery_app, _Signer, **options), _DetachedEndpoint(celery_app, _Signer, **options)
-    )
+    views = _Views(celery_app, authorize=authorize, max_age=max_age, stream=stream, traceback=traceback)
+    _max_ages.add(_SITE, max_age)
     return _patterns(views), "jobtastic"
 
 
@@ -88,15 +88,40 @@ def _patterns(views: _Views) -> list[URLPattern]:
 def task_token(task_id: str) -> str:
     """Return a token for *task_id*, signed with the ``SECRET_KEY`` of the settings.
 
+    Once the URLs are loaded, the token stays the same for a twelfth of their ``max_age``, so a page that is
+    rendered again does not change.
+
     :raises ValueError: if *task_id* is not a task id.
     """
     return _Signer().sign(task_id)
 
 
+def remember(request: HttpRequest, task_id: str) -> None:
+    """Record in the session that the visitor asked for *task_id*, and the user, if any.
+
+    In an async view, await ``sync_to_async(remember)(request, task_id)``.
+
+    :raises ValueError: if *task_id* is not a task id.
+    """
+    owners.remember(request.session, task_id, _user(request))
+
+
+def may_see(request: HttpRequest, task_id: str) -> bool:
+    """Return whether this visitor asked for *task_id*: an ``authorize`` for :func:`status_routes`."""
+    return owners.may_see(request.session, task_id, _user(request))
+
+
+def _user(request: HttpRequest) -> str | None:
+    user = getattr(request, "user", None)
+    return str(user.pk) if user is not None and user.is_authenticated else None
+
+
 class _Views:
-    def __init__(self, endpoint: Endpoint, detached: _DetachedEndpoint) -> None:
-        self._here = endpoint
-        self._detached = detached
+    def __init__(self, celery_app: Celery[Any], **options: Any) -> None:
+        self._app = celery_app
+        self._here = Endpoint(celery_app, _Signer, **options)
+        self._detached = _DetachedEndpoint(celery_app, _Signer, **options)
+        self._is_in_django: bool | None = None
 
     def status(self, request: HttpRequest, reference: str) -> HttpResponseBase:
         return self._respond(request, self._answer(request, reference, self._endpoint(request).status))
@@ -113,8 +138,15 @@ class _Views:
         return self._respond(request, self._here.unknown())
 
     def _endpoint(self, request: HttpRequest) -> Endpoint:
-        # Under ASGI, Django starts a thread for each request.
-        return self._detached if isinstance(request, ASGIRequest) else self._here
+        # Under ASGI, Django starts a thread for each request. So do its own WSGI server, and gevent.
+        return self._here if self._reads_here(request) else self._detached
+
+    def _reads_here(self, request: HttpRequest) -> bool:
+        # Django itself has a connection to its database in the thread of a WSGI request, and a test has a
+        # transaction there.
+        if self._is_in_django is None:
+            self._is_in_django = _is_in_django(self._app)
+        return self._is_in_django and not isinstance(request, ASGIRequest)
 
     def _answer(self, request: HttpRequest, reference: str, respond: Callable[[str], Answer]) -> Answer:
         return self._here.answer(request, request.method, reference, respond)
@@ -126,8 +158,14 @@ class _Views:
         if isinstance(request, ASGIRequest):
             events: Any = astream(answer.feed, self._detached.aread, asyncio.sleep)
         else:
-            events = chunks(answer.feed, self._here.read)
+            events = chunks(answer.feed, self._endpoint(request).read)
         return StreamingHttpResponse(events, status=answer.status, headers=answer.headers)
+
+
+def _is_in_django(celery_app: Celery[Any]) -> bool:
+    """Return whether results are in Django's database or caches, by django-celery-results."""
+    kind, _ = by_url(celery_app.backend_cls or celery_app.conf.result_backend, celery_app.loader)
+    return any(each.__module__.startswith("django_celery_results.") for each in kind.__mro__)
 
 
 class _DetachedEndpoint(DetachedEndpoint):
@@ -144,9 +182,14 @@ class _DetachedEndpoint(DetachedEndpoint):
         return await asyncio.wrap_future(self.reading(task_id))
 
 
+class _TimestampSigner(signing.TimestampSigner):  # type: ignore[misc]  # Django has no types
+    def timestamp(self) -> str:
+        return str(signing.b62_encode(rounded(int(time.time()), _max_ages.of(_SITE))))
+
+
 class _Signer:
     def __init__(self) -> None:
-        self._signer = signing.TimestampSigner(salt=SALT, sep=SEPARATOR)
+        self._signer = _TimestampSigner(salt=SALT, sep=SEPARATOR)
 
     def sign(self, task_id: str) -> str:
         return str(self._signer.sign(checked_id(task_id)))

@@ -11,24 +11,31 @@ import inspect
 import logging
 import math
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from celery import Celery
 from celery.exceptions import ImproperlyConfigured
 
-from ..errors import JobtasticError
+from ..errors import JobtasticError, UnreadableStateError
 from ..results.status import task_status
+from ..support.shown import one_line, shown
 from .answers import Answer, Refusal, check_method, end_of_stream, script, to_json, to_stream
+from .places import Places
+from .readers import Readers
 from .sse import FINAL_ID, Feed
 from .tokens import TASK_ID, TOKEN, BadTokenError, ExpiredTokenError, Signer
 
 __all__ = ["DetachedEndpoint", "Endpoint"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 #: The number of threads that read statuses for all requests.
 _READERS = 8
+
+#: The number of streams that each process serves for one task. Whoever gets none polls.
+STREAMS_PER_TASK = 4
 
 
 class Endpoint:
@@ -41,7 +48,7 @@ class Endpoint:
 
     def __init__(
         self,
-        celery_app: Celery,
+        celery_app: Celery[Any],
         signer: Callable[[], Signer | None],
         *,
         authorize: Callable[[Any, str], Any] | None,
@@ -61,6 +68,7 @@ class Endpoint:
         self._signer = signer
         self._max_age = max_age
         self._stream = stream
+        self._places = Places(STREAMS_PER_TASK)
         self._traceback = traceback
 
     def answer(self, request: Any, method: str, reference: str, respond: Callable[[str], Answer]) -> Answer:
@@ -114,7 +122,11 @@ class Endpoint:
             raise Refusal(404, "no_stream", "streams are not enabled here; poll ../status/ instead")
         if last_event_id == FINAL_ID:
             return end_of_stream()
-        return to_stream(Feed(task_id, self.read(task_id)))
+        place = self._places.take(task_id)
+        if place is None:
+            message = "this task has too many open streams; poll ../status/ instead"
+            raise Refusal(429, "too_many_streams", message, {"Retry-After": "30"})
+        return to_stream(Feed(task_id, self.read(task_id), place=place))
 
     def script(self, method: str, if_none_match: str | None) -> Answer:
         """Return the JavaScript module, which is public."""
@@ -131,16 +143,19 @@ class Endpoint:
     def read(self, task_id: str) -> dict[str, Any]:
         """Read the status of *task_id*.
 
-        :raises Refusal: if the result backend does not answer.
+        :raises Refusal: if the result backend does not answer, or with something that cannot be decoded here.
         :raises JobtasticError: if there is no result backend.
         """
         try:
             return task_status(self._app, task_id, traceback=self._traceback)
+        except UnreadableStateError as error:
+            logger.error("%s", one_line(str(error)))
+            raise Refusal(422, "unreadable_state", "this site cannot read the state of the task") from error
         except (JobtasticError, ImproperlyConfigured):
             # No result backend, or no driver for it: to ask again later would not help.
             raise
         except Exception as error:
-            logger.warning("the status of a task cannot be read from the result backend: %r", error)
+            logger.warning("the status of a task cannot be read from the result backend: %s", shown(error))
             message = "the status cannot be read right now; try again later"
             raise Refusal(503, "backend_unavailable", message, {"Retry-After": "5"}) from error
 
@@ -157,16 +172,11 @@ class Endpoint:
 
 
 class DetachedEndpoint(Endpoint):
-    """An endpoint that reads statuses in a few threads of its own.
-
-    Celery gives each thread its own result backend, with its own connection. Under a server that starts a
-    thread for each request, each request would open a connection.
-    """
+    """An endpoint that reads statuses in a few threads, so that requests share connections."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # Its threads start at the first requests, after a server has forked.
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="jobtastic-status")
+        self._readers = Readers(_READERS)
 
     def read(self, task_id: str) -> dict[str, Any]:
         """Read the status of *task_id* in one of those threads."""
@@ -174,7 +184,7 @@ class DetachedEndpoint(Endpoint):
 
     def reading(self, task_id: str) -> Future[dict[str, Any]]:
         """Return a future for the status of *task_id*."""
-        return self._readers.submit(self.read_there, task_id)
+        return self._readers.submit(partial(self.read_there, task_id))
 
     def read_there(self, task_id: str) -> dict[str, Any]:
         """Read the status in the current thread, one of those."""

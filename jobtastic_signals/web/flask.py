@@ -14,24 +14,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from celery import Celery
 
+from . import owners
 from .answers import METHODS, Answer
 from .endpoint import DetachedEndpoint, Endpoint
 from .streaming import stream as chunks
-from .tokens import SecretSigner
+from .tokens import MaxAges, SecretSigner
 
 try:
-    from flask import Blueprint, Request, Response, current_app, request
-except ImportError as error:
-    raise ImportError(f"{__name__} needs Flask: pip install 'jobtastic-signals[flask]'") from error
+    from flask import Blueprint, Request, Response, current_app, request, session
+    from flask.sansio.app import App
+    from werkzeug.routing import PathConverter
+except ImportError as _error:
+    raise ImportError(f"{__name__} needs Flask: pip install 'jobtastic-signals[flask]'") from _error
 
-__all__ = ["status_routes", "task_token"]
+__all__ = ["may_see", "remember", "status_routes", "task_token"]
+
+#: Where an app keeps the maximum ages of its blueprints.
+_EXTENSION = "jobtastic_signals"
 
 
 def status_routes(
-    celery_app: Celery,
+    celery_app: Celery[Any],
     *,
     authorize: Callable[[Request, str], bool] | None = None,
     max_age: float = 86400,
@@ -57,16 +64,21 @@ def status_routes(
         "/<reference>/events/": views.events,
         "/progress.js": views.script,
         "/": views.unknown,
-        "/<path:path>": views.unknown,
+        f"/<{_AnyPath.__name__}:path>": views.unknown,
     }
     blueprint = Blueprint("jobtastic", __name__, url_prefix="/task")
+    blueprint.record(lambda state: state.app.url_map.converters.update({_AnyPath.__name__: _AnyPath}))
     for rule, view in rules.items():
         blueprint.add_url_rule(rule, view_func=view, methods=METHODS, strict_slashes=False)
+    blueprint.record(lambda state: _max_ages(state.app).add(_EXTENSION, max_age))
     return blueprint
 
 
 def task_token(task_id: str) -> str:
     """Return a token for *task_id*, signed with the ``SECRET_KEY`` of the current Flask app.
+
+    In an app with ``status_routes``, the token stays the same for a twelfth of their ``max_age``, so a page
+    that is rendered again does not change.
 
     :raises RuntimeError: if the app has no ``SECRET_KEY``.
     :raises ValueError: if *task_id* is not a task id.
@@ -77,6 +89,34 @@ def task_token(task_id: str) -> str:
             "task_token needs the SECRET_KEY of the Flask app, which is not set; set app.secret_key"
         )
     return signer.sign(task_id)
+
+
+def remember(request: Request, task_id: str) -> None:
+    """Record in the session that the visitor asked for *task_id*, and the user of Flask-Login, if any.
+
+    :raises ValueError: if *task_id* is not a task id.
+    """
+    owners.remember(session, task_id, _user())
+
+
+def may_see(request: Request, task_id: str) -> bool:
+    """Return whether this visitor asked for *task_id*: an ``authorize`` for :func:`status_routes`."""
+    return owners.may_see(session, task_id, _user())
+
+
+def _user() -> str | None:
+    if not hasattr(current_app, "login_manager"):
+        return None
+    from flask_login import current_user
+
+    user: str | None = current_user.get_id()
+    return user
+
+
+class _AnyPath(PathConverter):
+    """A path that may have line breaks, so that it gets an answer of ours."""
+
+    regex = "(?s:[^/].*?)"
 
 
 class _Views:
@@ -108,4 +148,10 @@ class _Views:
 def _signer() -> SecretSigner | None:
     if not current_app.secret_key:
         return None
-    return SecretSigner([*(current_app.config.get("SECRET_KEY_FALLBACKS") or ()), current_app.secret_key])
+    secrets = [*(current_app.config.get("SECRET_KEY_FALLBACKS") or ()), current_app.secret_key]
+    return SecretSigner(secrets, max_age=_max_ages(current_app).of(_EXTENSION))
+
+
+def _max_ages(app: App) -> MaxAges:
+    ages: MaxAges = app.extensions.setdefault(_EXTENSION, MaxAges())
+    return ages

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..results.status import is_final
+from .places import Place
+from .shutdown import is_shutting_down
 
 __all__ = ["FINAL_ID", "Feed"]
 
 #: The id of a final event. A browser that connects again with it has nothing to wait for.
 FINAL_ID = "final"
 
+#: Seconds after which a stream looks again whether the server shuts down.
+_LONGEST_PART = 0.25
+
 
 @dataclass
 class Feed:
     """What is sent about one task: first :meth:`opening`, then what :meth:`take` returns, until :attr:`over`.
 
-    Wait for :attr:`pause` before each reading of the status. It grows while nothing changes. All durations
-    are in seconds.
+    Wait for :meth:`pauses` before each reading of the status. All durations are in seconds.
     """
 
     task_id: str
@@ -32,17 +36,36 @@ class Feed:
     heartbeat: float = 15.0
     #: A stream of a task that never ends is closed after this time. Browsers connect again.
     longest: float = 600.0
+    #: What the stream takes of the streams that the task may have. It is free again when the feed is gone.
+    place: Place | None = None
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
 
     def __post_init__(self) -> None:
-        self.pause = self.shortest_pause
+        self.pause: float = self.shortest_pause
         self._sent = b""
         self._sent_at = self._opened_at = self.clock()
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing more to send."""
-        return is_final(self.status) or self.clock() - self._opened_at >= self.longest
+        """Whether there is nothing more to send, or the server shuts down."""
+        too_long = self.clock() - self._opened_at >= self.longest
+        return is_final(self.status) or too_long or is_shutting_down()
+
+    def pauses(self) -> Iterator[float]:
+        """Yield parts of the current pause until the feed is :attr:`over`. It grows while nothing changes.
+
+        The parts are short, so that a stream does not keep a server from shutting down.
+        """
+        left = self.pause
+        while left > 0 and not self.over:
+            part = min(left, _LONGEST_PART)
+            yield part
+            left -= part
+
+    def close(self) -> None:
+        """Give up the place of the stream."""
+        if self.place is not None:
+            self.place.leave()
 
     def opening(self) -> bytes:
         """Return the first chunk: how long browsers wait before they connect again, and the status."""

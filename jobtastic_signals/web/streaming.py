@@ -17,28 +17,38 @@ def stream(feed: Feed, read: Callable[[str], dict[str, Any]]) -> Iterator[bytes]
 
     The stream also ends if *read* raises a :exc:`.Refusal`. The browser connects again and gets the reason.
     """
-    yield feed.opening()
-    while not feed.over:
-        time.sleep(feed.pause)
-        try:
+    try:
+        yield feed.opening()
+        while True:
+            for seconds in feed.pauses():
+                time.sleep(seconds)
+            if feed.over:
+                return
             chunk = feed.take(read(feed.task_id))
-        except Refusal:
-            return
-        # An empty chunk would end the answer under some servers.
-        if chunk:
-            yield chunk
+            # An empty chunk would end the answer under some servers.
+            if chunk:
+                yield chunk
+    except Refusal:
+        return
+    finally:
+        feed.close()
 
 
 async def astream(
     feed: Feed, read: Callable[[str], Awaitable[dict[str, Any]]], sleep: Callable[[float], Awaitable[None]]
 ) -> AsyncIterator[bytes]:
     """Yield the same in an event loop."""
-    yield feed.opening()
-    while not feed.over:
-        await sleep(feed.pause)
-        try:
+    try:
+        yield feed.opening()
+        while True:
+            for seconds in feed.pauses():
+                await sleep(seconds)
+            if feed.over:
+                return
             chunk = feed.take(await read(feed.task_id))
-        except Refusal:
-            return
-        if chunk:
-            yield chunk
+            if chunk:
+                yield chunk
+    except Refusal:
+        return
+    finally:
+        feed.close()

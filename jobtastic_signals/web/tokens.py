@@ -1,7 +1,11 @@
 """Task tokens: a signed task id, used in a URL instead of the plain id.
 
 A token is ``<task id>~<time>~<signature>``. No task id contains a ``~``, so a forged token is never taken for
-a plain task id.
+a plain task id. The element in the browser ignores what follows the first ``~`` when it compares two tokens.
+
+The time is rounded down to a twelfth of the maximum age, so a page that is rendered again usually has the
+same token for the same task. A token is never valid for longer than the maximum age, and at least for eleven
+twelfths of it.
 """
 
 from __future__ import annotations
@@ -10,13 +14,25 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-__all__ = ["SALT", "SEPARATOR", "BadTokenError", "ExpiredTokenError", "SecretSigner", "Signer", "checked_id"]
+__all__ = [
+    "SALT",
+    "SEPARATOR",
+    "BadTokenError",
+    "ExpiredTokenError",
+    "MaxAges",
+    "SecretSigner",
+    "Signer",
+    "checked_id",
+    "rounded",
+]
 
 #: Separates these tokens from everything else that is signed with the same secret.
 SALT = "jobtastic_signals.web.task_token"
 SEPARATOR = "~"
+#: The time of a token is rounded down to this part of the maximum age.
+_PARTS = 12
 TASK_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,255}")
 TOKEN = re.compile(r"[A-Za-z0-9_.:@-]{1,255}~[A-Za-z0-9_~-]{1,100}")
 
@@ -45,18 +61,27 @@ class Signer(Protocol):
 
 
 class SecretSigner:
-    """Signs with a secret, or with the last of several. Tokens of the others stay valid."""
+    """Signs with a secret, or with the last of several. Tokens of the others stay valid.
 
-    def __init__(self, secret: str | bytes | Sequence[str] | Sequence[bytes]) -> None:
+    :param max_age: see :func:`rounded`; it only matters for signing.
+    """
+
+    def __init__(
+        self, secret: str | bytes | Sequence[str] | Sequence[bytes], *, max_age: float | None = None
+    ) -> None:
         import itsdangerous
 
+        class Rounding(itsdangerous.TimestampSigner):
+            def get_timestamp(self) -> int:
+                return rounded(super().get_timestamp(), max_age)
+
+        options: dict[str, Any] = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
         self._errors = itsdangerous.SignatureExpired, itsdangerous.BadSignature
-        self._signer = itsdangerous.TimestampSigner(
-            secret, SALT, SEPARATOR, key_derivation="hmac", digest_method=hashlib.sha256
-        )
+        self._signer = itsdangerous.TimestampSigner(secret, SALT, SEPARATOR, **options)
+        self._rounding = Rounding(secret, SALT, SEPARATOR, **options)
 
     def sign(self, task_id: str) -> str:
-        return self._signer.sign(checked_id(task_id)).decode()
+        return self._rounding.sign(checked_id(task_id)).decode()
 
     def unsign(self, token: str, max_age: float) -> str:
         expired, bad = self._errors
@@ -66,6 +91,33 @@ class SecretSigner:
             raise ExpiredTokenError from error
         except bad as error:
             raise BadTokenError from error
+
+
+class MaxAges:
+    """The shortest maximum age of the endpoints in this process, for each key that signs their tokens."""
+
+    def __init__(self) -> None:
+        self._shortest: dict[str | bytes, float] = {}
+
+    def add(self, key: str | bytes, max_age: float) -> None:
+        """Remember the *max_age* of endpoints that accept tokens signed with *key*."""
+        self._shortest[key] = min(max_age, self._shortest.get(key, max_age))
+
+    def of(self, key: str | bytes) -> float | None:
+        """Return the shortest one, or ``None`` in a process without such endpoints."""
+        return self._shortest.get(key)
+
+
+def rounded(now: int, max_age: float | None) -> int:
+    """Return the time for a token that is signed *now*, in seconds.
+
+    :param max_age: the shortest maximum age of the endpoints that the token is for, in seconds. If it is not
+        known, the time is exact.
+
+    >>> rounded(100_000, 86_400), rounded(100_000, 60), rounded(100_000, 1), rounded(100_000, None)
+    (93600, 100000, 100000, 100000)
+    """
+    return now if max_age is None else now - now % max(int(max_age / _PARTS), 1)
 
 
 def checked_id(task_id: str) -> str:

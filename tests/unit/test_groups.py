@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery, chain, chord, group
+from celery.exceptions import TaskRevokedError
 
-from jobtastic_signals import JobtasticError, group_progress
+from jobtastic_signals import JobtasticError, UserFacingError, group_progress, status_id, task_status
 from jobtastic_signals.progress.groups import AT_ONCE
-from tests.support.unit_apps import work_off
+from tests.support.unit_apps import deliver, published, work_off
 
 
 def a_task(app: Celery, state: str | None = None, result: Any = None) -> Any:
@@ -164,3 +167,153 @@ def test_tasks_of_several_result_backends_are_asked_for_in_theirs(new_app, tmp_p
 def test_without_a_result_backend_the_error_says_what_to_do(new_app):
     with pytest.raises(JobtasticError, match="set result_backend"):
         group_progress(new_app(result_backend=None).AsyncResult("any"))
+
+
+# Groups by an id alone: what a web page has
+
+
+def status_of(app: Celery, task_id: str) -> dict[str, Any]:
+    """Return the status, as a process sees it that knows nothing but the id."""
+    task: dict[str, Any] = task_status(app, task_id)["task"]
+    assert task.pop("id") == task_id
+    task.pop("age", None)
+    return task
+
+
+def fails(app: Celery) -> Any:
+    def function() -> None:
+        raise UserFacingError("The file has no rows.")
+
+    return app.task(function, shared=False, name="proj.fails")
+
+
+def test_a_single_task_has_its_own_id(app, monkeypatch):
+    monkeypatch.setattr(app.backend, "store_result", None)
+    task = app.AsyncResult("single")
+    assert status_id(task) == task.id
+
+
+def test_a_group_has_one_status(app):
+    plus, _ = tasks_of(app)
+    result = group(plus.s(n, n) for n in range(4)).apply_async()
+    task_id = status_id(result)
+    assert status_of(app, task_id) == {"status": "PENDING", "result": None}
+    app.backend.store_result(result[0].id, at(40, 6), "PROGRESS")
+    app.backend.store_result(result[1].id, 2, "SUCCESS")
+    running = status_of(app, task_id)
+    assert running == {"status": "PROGRESS", "result": group_progress(result)}
+    assert (running["result"]["progress_percent"], running["result"]["completed"]) == (35, 1)
+    work_off(app)
+    assert status_of(app, task_id) == {"status": "SUCCESS", "result": [0, 2, 4, 6]}
+
+
+def test_a_chord_has_one_status_and_the_result_of_its_body(new_app):
+    app = new_app()
+    plus, total = tasks_of(app)
+    result = chord([plus.s(n, n) for n in range(3)], total.s()).apply_async()
+    task_id = status_id(result)
+    assert task_id != result.id
+    app.backend.store_result(result.parent[0].id, 0, "SUCCESS")
+    assert status_of(app, task_id)["result"]["total"] == 4
+    work_off(app)
+    assert status_of(app, task_id) == {"status": "SUCCESS", "result": 6}
+
+
+def test_a_chain_has_one_status_and_the_result_of_its_last_task(new_app):
+    app = new_app()
+    plus, _ = tasks_of(app)
+    result = chain(plus.s(1, 2), plus.s(3), plus.s(4)).apply_async()
+    task_id = status_id(result)
+    for message in published(app):
+        deliver(app, message)
+    assert status_of(app, task_id)["result"]["completed"] == 1
+    work_off(app)
+    assert status_of(app, task_id) == {"status": "SUCCESS", "result": 10}
+
+
+def test_a_chain_has_failed_when_one_of_its_tasks_has(new_app):
+    """Those after it never run."""
+    app = new_app()
+    plus, _ = tasks_of(app)
+    result = chain(plus.s(1, 2), fails(app).si(), plus.si(3, 4)).apply_async()
+    work_off(app)
+    task = status_of(app, status_id(result))
+    assert (task["status"], task["message"]) == ("FAILURE", "The file has no rows.")
+
+
+def test_a_chain_has_failed_when_one_of_its_tasks_was_revoked(new_app):
+    """Celery leaves those after it pending."""
+    app = new_app()
+    first = a_task(app, "REVOKED", TaskRevokedError("revoked"))
+    last = app.AsyncResult(str(uuid.uuid4()), parent=app.AsyncResult(str(uuid.uuid4()), parent=first))
+    task = status_of(app, status_id(last))
+    assert (task["status"], task["state"]) == ("FAILURE", "REVOKED")
+
+
+def test_a_group_has_failed_when_all_have_ended(new_app):
+    app = new_app()
+    tasks = [a_task(app, "FAILURE", UserFacingError("no")), a_task(app)]
+    task_id = status_id(app.GroupResult("failing", tasks))
+    assert status_of(app, task_id)["result"]["failed"] == 1
+    app.backend.store_result(tasks[1].id, 1, "SUCCESS")
+    task = status_of(app, task_id)
+    assert (task["status"], task["message"]) == ("FAILURE", "no")
+
+
+def test_a_chain_in_a_group_that_fails_does_not_keep_the_group_from_ending(new_app):
+    app = new_app()
+    plus, _ = tasks_of(app)
+    result = group(chain(fails(app).si(), plus.si(1, 1)), plus.si(2, 2)).apply_async()
+    work_off(app)
+    assert status_of(app, status_id(result))["status"] == "FAILURE"
+
+
+def test_groups_in_a_chain_are_listed_once_each(new_app, monkeypatch):
+    """Each member of a group has all that came before as its parents."""
+    app = new_app()
+    parent: Any = None
+    for number in range(12):
+        members = [app.AsyncResult(f"{number}-{n}", parent=parent) for n in range(4)]
+        parent = app.GroupResult(f"group-{number}", members, parent=parent)
+    written: list[Any] = []
+    monkeypatch.setattr(app.backend, "store_result", lambda *arguments: written.append(arguments))
+    assert status_id(parent) == "group-11"
+    assert group_progress(parent)["total"] == 48
+    assert len(json.dumps(written)) < 2000
+
+
+def test_the_same_canvas_has_the_same_id(new_app):
+    app = new_app()
+    result = app.AsyncResult("last", parent=app.AsyncResult("first"))
+    assert status_id(result) == status_id(result)
+    assert status_id(result) != status_id(app.AsyncResult("other", parent=app.AsyncResult("first")))
+
+
+def test_an_empty_group_has_succeeded(new_app):
+    app = new_app()
+    assert status_of(app, status_id(app.GroupResult("empty", []))) == {"status": "SUCCESS", "result": []}
+
+
+def test_a_group_has_the_age_of_its_latest_end(new_app, monkeypatch):
+    app = new_app()
+    task_id = status_id(app.GroupResult("aged", [a_task(app, "SUCCESS", 1), a_task(app, "SUCCESS", 2)]))
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 90)
+    assert task_status(app, task_id)["task"]["age"] == pytest.approx(90, abs=5)
+
+
+def test_a_poll_for_many_tasks_takes_few_reads(new_app, monkeypatch):
+    app = new_app()
+    task_id = status_id(app.GroupResult("many", [app.AsyncResult(str(n)) for n in range(AT_ONCE + 1)]))
+    reads = []
+    mget, get = app.backend.mget, app.backend.get
+    monkeypatch.setattr(app.backend, "mget", lambda keys: reads.append(len(keys)) or mget(keys))
+    monkeypatch.setattr(app.backend, "get", lambda key: reads.append(1) or get(key))
+    task_status(app, task_id)
+    assert reads == [1, AT_ONCE, 1]
+
+
+def test_without_a_result_backend_there_is_no_id(new_app):
+    app = new_app(result_backend=None)
+    with pytest.raises(JobtasticError, match="set result_backend"):
+        status_id(app.GroupResult("group", [app.AsyncResult("any")]))

@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import states
 
+from ...results.index import HOST_LOST, IGNORED
 from ...results.status import is_final
 
 __all__ = ["Sight", "View", "clean", "sight_of", "span"]
@@ -21,6 +22,12 @@ _JOINERS = "\u200c\u200d"
 
 #: A larger number is not taken for a count.
 _LARGEST = 1e15
+
+#: Why nothing more is to be expected for now.
+_NOTICES = {
+    HOST_LOST: "its worker is lost; it may start again elsewhere",
+    IGNORED: "ignores its result, so its end is not shown",
+}
 
 _short = Repr()
 _short.maxstring = _short.maxother = _short.maxlong = 100
@@ -90,7 +97,7 @@ def sight_of(status: Mapping[str, Any]) -> Sight:
     state = clean(str(task.get("state", task["status"])))
     result = task["result"]
     if is_final(status):
-        outcome = _short.repr(result) if state == states.SUCCESS else str(result)
+        outcome = _short.repr(result) if state == states.SUCCESS else str(task.get("message", result))
         return Sight(task["id"], state, outcome=clean(outcome), final=True)
     meta = result if isinstance(result, Mapping) else {}
     percent = _number(meta.get("progress_percent"))
@@ -100,7 +107,7 @@ def sight_of(status: Mapping[str, Any]) -> Sight:
         percent if percent is None else min(max(percent, 0.0), 100.0),
         _count(meta),
         _left(meta),
-        _message(state, result, meta),
+        _NOTICES.get(task.get("notice")) or _message(state, result, meta),
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from celery import Celery
 
 from ...results.status import task_status
+from ...support.safe_text import safe_str
 from .base import Sight, View, clean, sight_of
 
 __all__ = ["watch_tasks"]
@@ -17,7 +19,7 @@ _UNSEEN = "UNSEEN"
 
 
 def watch_tasks(
-    app: Celery, task_ids: Iterable[str], view: View, *, interval: float, timeout: float | None = None
+    app: Celery[Any], task_ids: Iterable[str], view: View, *, interval: float, timeout: float | None = None
 ) -> int:
     """Show the tasks on *view* until all have ended, or *timeout* seconds are over.
 
@@ -43,7 +45,7 @@ def watch_tasks(
 class _Reader:
     """Reads the result backend. It reports once when that stops answering, and once when it answers again."""
 
-    def __init__(self, app: Celery, view: View) -> None:
+    def __init__(self, app: Celery[Any], view: View) -> None:
         self._app = app
         self._view = view
         self._is_failing = False
@@ -61,7 +63,7 @@ class _Reader:
 
     def _report(self, failure: Exception | None) -> None:
         if failure is not None and not self._is_failing:
-            reason = clean(f"{type(failure).__name__}: {failure}".rstrip("."))
+            reason = clean(f"{type(failure).__name__}: {safe_str(failure)}".rstrip("."))
             self._view.say(f"The result backend does not answer ({reason}). It is asked again until it does.")
         elif failure is None and self._is_failing:
             self._view.say("The result backend answers again.")

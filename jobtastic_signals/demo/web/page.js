@@ -8,7 +8,6 @@ const HOW = {
 
 const find = (id) => document.getElementById(id);
 const progress = document.querySelector("jobtastic-progress");
-let shown = null;
 
 progress.texts = { success: "The report is ready." };
 find("make").addEventListener("click", make);
@@ -37,11 +36,10 @@ async function forget() {
   note(answer.forgotten ? "forgot the result: the next click starts a run" : "there is no result to forget");
 }
 
-/** Each answer has a new token. A run that is shown already stays. */
+/** The element goes on if it shows this task already. */
 function show({ id, status }) {
-  if (id === shown && progress.getAttribute("state") !== "error") return;
-  shown = id;
-  find("idle").hidden = find("result").hidden = true;
+  if (progress.task?.id !== id) find("result").hidden = true;
+  find("idle").hidden = true;
   progress.hidden = false;
   progress.setAttribute("src", status);
 }

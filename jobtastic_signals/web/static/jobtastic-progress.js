@@ -2,20 +2,24 @@
  * Shows the progress of a task to a user who waits for it:
  *
  *     <script type="module" src="/task/progress.js"></script>
- *     <jobtastic-progress src="/task/.../status/" label="Yearly report"></jobtastic-progress>
+ *     <jobtastic-progress src="/task/.../status/">Yearly report</jobtastic-progress>
+ *
+ * Its content, if any, is shown as its label.
  *
  * Attributes
- *   src       the URL of the task's status; a new URL starts anew
- *   stream    read the sibling `events/` (server-sent events), and poll only if that does not work
+ *   src       the URL of the task's status; another task starts anew, and a new token for the same task does not
+ *   stream    read the sibling `events/` (server-sent events), and poll if that does not work. The elements of a
+ *             page share two streams, and all tabs share four; the other elements poll
  *   interval  milliseconds between two polls, 1000 by default; longer while nothing changes
- *   label     the name for assistive technology, "Progress" by default
+ *   label     the name for assistive technology; by default the content, or "Progress"
  *   state     set by the element, for CSS: waiting, progress, success, failure or error
  *
  * Events (they bubble, and cross the borders of shadow trees)
  *   jobtastic-progress  the task waits or runs, and its status changed; `detail` is the task from the server
  *   jobtastic-success   the task succeeded; `detail` is the task, with its `result`
  *   jobtastic-failure   it failed; `detail` is the task, with its error as `result`; `state` may be REVOKED
- *   jobtastic-error     a request failed; `detail` is `{status, retrying}`, with status 0 for no answer
+ *   jobtastic-error     a request failed; `detail` is `{status, retrying}`, with status 0 for no answer, and
+ *                       `redirected: true` if a web page came instead, such as that for signing in
  *
  * Properties
  *   task   the latest status of the task, or null
@@ -25,7 +29,7 @@
  * Custom properties: --jobtastic-color, --jobtastic-success, --jobtastic-failure, --jobtastic-track,
  * --jobtastic-muted, --jobtastic-height, --jobtastic-radius, --jobtastic-gap.
  *
- * Parts: head, message, percent, track, bar, foot (the time left, or a note that the connection is lost).
+ * Parts: label, track, bar, head, message, percent, foot (the time left, or why nothing moves).
  *
  * Needs a browser of 2024 or later. Dark colours follow the page's `color-scheme`.
  */
@@ -44,8 +48,12 @@ const TEXTS = {
   success: "Done.",
   failure: "It failed.",
   revoked: "It was cancelled.",
+  finished: (ago) => `Finished ${ago}`,
+  hostLost: "The worker does not answer",
+  ignored: "This task does not report its progress.",
   lost: "Connection lost, trying again",
   error: "The progress cannot be shown.",
+  signIn: "Reload this page to sign in again.",
 };
 
 /** The texts of states without progress. Any other state is "running". */
@@ -61,10 +69,18 @@ const ENDS = { __proto__: null, SUCCESS: "success", FAILURE: "failure" };
 /** A unit of time: its name, its seconds, and the step to which an amount is rounded. */
 const UNITS = [["day", 86_400, 0.5], ["hour", 3600, 0.5], ["minute", 60, 1], ["second", 1, 5]];
 
+/** Why nothing more is to be expected for now: the name of the text that says it. */
+const NOTICES = { __proto__: null, host_lost: "hostLost", ignored: "ignored" };
+
+/** A browser opens six connections to a host with HTTP/1.1, for all tabs together. Some must stay free. */
+const STREAMS_OF_A_PAGE = 2;
+const STREAMS_OF_A_BROWSER = 4;
+
 const REQUEST_TIMEOUT = 15_000;
 const LONGEST_PAUSE = 10_000;
 const LONGEST_RETRY = 30_000;
 const LONGEST_TIMER = 2 ** 31 - 1;
+const MINUTE = 60_000;
 
 const STYLE = new CSSStyleSheet();
 STYLE.replaceSync(`
@@ -72,25 +88,57 @@ STYLE.replaceSync(`
     --_color: var(--jobtastic-color, light-dark(#2563eb, #6ba1ff));
     --_height: var(--jobtastic-height, 0.375rem);
     --_radius: var(--jobtastic-radius, 1rem);
+    --_gap: var(--jobtastic-gap, 0.375em);
     --_towards: 1;
     display: block;
     position: relative;
   }
   :host([hidden]) { display: none; }
   :host(:dir(rtl)) { --_towards: -1; }
-  :host([state="success"]) { --_color: var(--jobtastic-success, light-dark(#15803d, #4cc38a)); }
-  :host([state="failure"]) { --_color: var(--jobtastic-failure, light-dark(#c81e1e, #ff7a70)); }
-  .head { display: flex; align-items: end; }
-  .head, .foot { min-block-size: 1lh; }
+  .label { margin-block-end: var(--_gap); }
+  .track {
+    position: relative;
+    block-size: var(--_height);
+    overflow: hidden;
+    border-radius: var(--_radius);
+    background: var(--jobtastic-track, color-mix(in srgb, currentColor 15%, transparent));
+  }
+  .success { --_color: var(--jobtastic-success, light-dark(#15803d, #4cc38a)); }
+  .failure { --_color: var(--jobtastic-failure, light-dark(#c81e1e, #ff7a70)); }
+  .bar {
+    block-size: 100%;
+    inline-size: var(--_fill, 0%);
+    border-radius: inherit;
+    background: var(--_color);
+    transition: inline-size 0.4s ease-out, background-color 0.4s;
+  }
+  /* Never backwards: what waits is not the bar, which then grows from nothing. */
+  :is(.unknown, .error) .bar { transition: none; }
+  .unknown::before {
+    content: "";
+    position: absolute;
+    inset-block: 0;
+    inset-inline-start: 0;
+    inline-size: 30%;
+    border-radius: inherit;
+    background: var(--_color);
+    animation: wander 1.6s ease-in-out infinite alternate;
+  }
+  .stale .bar, .stale::before { opacity: 0.5; animation-play-state: paused; }
+  /* As high in each state, so that nothing below jumps. */
+  .text { min-block-size: 2lh; margin-block-start: var(--_gap); }
+  .head { display: flex; }
   .message {
     flex: 1;
     min-inline-size: 0;
+    min-block-size: 1lh;
     display: -webkit-box;
     -webkit-box-orient: vertical;
-    -webkit-line-clamp: 2;
+    -webkit-line-clamp: 1;
     overflow: hidden;
     overflow-wrap: anywhere;
   }
+  .ended .message { -webkit-line-clamp: 6; }
   .message, .percent, .foot { text-align: left; unicode-bidi: plaintext; }
   :host(:dir(rtl)) :is(.message, .foot) { text-align: right; }
   .percent { font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -99,44 +147,31 @@ STYLE.replaceSync(`
     color: var(--jobtastic-muted, color-mix(in srgb, currentColor 85%, transparent));
     font-size: 0.875em;
   }
-  .track {
-    block-size: var(--_height);
-    margin-block: var(--jobtastic-gap, 0.375em);
-    overflow: hidden;
-    border-radius: var(--_radius);
-    background: var(--jobtastic-track, color-mix(in srgb, currentColor 15%, transparent));
-  }
-  .bar {
-    block-size: 100%;
-    inline-size: var(--_fill, 0%);
-    border-radius: inherit;
-    background: var(--_color);
-    transition: inline-size 0.4s ease-out, background-color 0.4s;
-  }
-  .unknown .bar { inline-size: 30%; animation: wander 1.6s ease-in-out infinite alternate; transition: none; }
-  .lost .bar { opacity: 0.5; animation-play-state: paused; }
   .spoken { position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden; clip-path: inset(50%); }
   @keyframes wander { to { translate: calc(var(--_towards) * 233.3%); } }
   @media (prefers-reduced-motion: reduce) {
     .bar { transition: none; }
-    .unknown .bar { inline-size: 100%; opacity: 0.4; animation: none; }
+    .unknown::before { inline-size: 100%; opacity: 0.4; animation: none; }
   }
   @media (forced-colors: active) {
     .track { border: 1px solid CanvasText; }
-    .bar { forced-color-adjust: none; background: Highlight; }
+    .bar, .unknown::before { forced-color-adjust: none; background: Highlight; }
   }
 `);
 
 export class JobtasticProgress extends HTMLElement {
-  static observedAttributes = ["src", "stream", "label"];
+  static observedAttributes = ["src", "stream", "label", "state"];
   static texts = {};
 
   texts = {};
   #task = null;
   #seen = "";
   #problem = null;
-  #announced = -1;
+  #endedAt = null;
+  #state = null;
+  #announced = [-1, ""];
   #run = null;
+  #clock = null;
   #parts = {};
 
   constructor() {
@@ -144,11 +179,12 @@ export class JobtasticProgress extends HTMLElement {
     const root = this.attachShadow({ mode: "open" });
     root.adoptedStyleSheets = [STYLE];
     root.append(
-      this.#part("head", this.#part("message"), this.#part("percent")),
+      this.#part("label", document.createElement("slot")),
       this.#part("track", this.#part("bar")),
-      this.#part("foot"),
+      this.#part("text", this.#part("head", this.#part("message"), this.#part("percent")), this.#part("foot")),
       this.#part("spoken"),
     );
+    root.addEventListener("slotchange", () => this.#render());
     this.#parts.spoken.role = "status";
     Object.assign(this.#parts.track, { role: "progressbar", ariaValueMin: "0", ariaValueMax: "100" });
   }
@@ -161,18 +197,27 @@ export class JobtasticProgress extends HTMLElement {
     this.#restart();
   }
 
+  /** Without this, a browser would report a move as a removal and an insertion. */
+  connectedMoveCallback() {}
+
   disconnectedCallback() {
     this.#stop();
   }
 
   attributeChangedCallback(name, before, after) {
     if (before === after) return;
-    if (name === "src") {
-      this.#task = this.#problem = null;
-      this.#seen = "";
-      this.#announced = -1;
+    if (name === "state") {
+      // A page that is morphed removes what the server did not write.
+      if (after !== this.#state && this.#state) this.setAttribute("state", this.#state);
+    } else if (name === "label") {
+      if (this.isConnected) this.#render();
+    } else if (name === "src" && sameTask(before, after)) {
+      // Requests use the new token from now on. Only what a refused token had stopped starts again.
+      if (!this.#run) this.#restart();
+    } else {
+      if (name === "src") this.#forget();
+      this.#restart();
     }
-    this.#restart();
   }
 
   #part(name, ...children) {
@@ -181,6 +226,12 @@ export class JobtasticProgress extends HTMLElement {
     element.append(...children);
     this.#parts[name] = element;
     return element;
+  }
+
+  #forget() {
+    this.#task = this.#problem = this.#endedAt = null;
+    this.#seen = "";
+    this.#announced = [-1, ""];
   }
 
   #stop() {
@@ -194,24 +245,44 @@ export class JobtasticProgress extends HTMLElement {
     queueMicrotask(() => {
       if (!this.isConnected || this.#run) return;
       this.#render();
-      if (!this.getAttribute("src") || ENDS[this.#task?.status]) return;
+      if (!this.getAttribute("src") || ENDS[this.#task?.status] || isPreview()) return;
       this.#run = new AbortController();
       this.#watch(this.#run.signal);
     });
   }
 
   async #watch(signal) {
-    const source = new URL(this.getAttribute("src"), document.baseURI);
-    if (this.hasAttribute("stream")) {
-      do await shown(signal);
-      while (!signal.aborted && (await this.#listen(eventsOf(source), signal)));
+    let streaming = this.hasAttribute("stream");
+    let [pause, failures] = [this.#interval, 0];
+    for (;;) {
+      await shown(signal);
+      if (signal.aborted) return;
+      const close = streaming && (await openStream());
+      if (close) {
+        streaming = await this.#listen(signal).finally(close);
+        // Not at once again at a server that ends each stream.
+        if (streaming) await sleep(jittered(1000), signal);
+        continue;
+      }
+      const seen = this.#seen;
+      const reply = await ask(this.#source, signal);
+      if (signal.aborted) return;
+      let wait;
+      if (reply.ok && this.#take(reply.text)) {
+        failures = 0;
+        wait = pause = this.#seen === seen ? slower(pause, this.#interval) : this.#interval;
+      } else {
+        this.#fail(reply);
+        wait = Math.max(jittered(Math.min(1000 * 2 ** failures++, LONGEST_RETRY)), reply.retryAfter);
+      }
+      await sleep(wait, signal);
     }
-    await this.#poll(source, signal);
   }
 
-  /** Returns whether the stream worked, so that it can be opened again. */
-  async #listen(url, signal) {
-    const source = new EventSource(url);
+  /** Returns whether the stream worked, so that it can be opened again. Any refusal, such as 429, means: poll. */
+  async #listen(signal) {
+    if (signal.aborted) return false;
+    const source = new EventSource(eventsOf(this.#source));
     const over = new AbortController();
     const worked = await new Promise((resolve) => {
       const untilThen = { signal: over.signal };
@@ -222,35 +293,17 @@ export class JobtasticProgress extends HTMLElement {
       };
       source.onerror = () => resolve(opened);
       setTimeout(() => opened || resolve(false), REQUEST_TIMEOUT);
-      // A browser opens only a few connections to a host, for all its tabs together.
       document.addEventListener("visibilitychange", () => resolve(true), untilThen);
       window.addEventListener("online", () => resolve(true), untilThen);
       signal.addEventListener("abort", () => resolve(false), untilThen);
     });
     source.close();
     over.abort();
-    if (worked) await sleep(jittered(1000), signal);
     return worked;
   }
 
-  async #poll(url, signal) {
-    let [pause, failures] = [this.#interval, 0];
-    for (;;) {
-      await shown(signal);
-      if (signal.aborted) return;
-      const seen = this.#seen;
-      const reply = await ask(url, signal);
-      if (signal.aborted) return;
-      let wait;
-      if (reply.ok && this.#take(reply.text)) {
-        failures = 0;
-        wait = pause = this.#seen === seen ? slower(pause, this.#interval) : this.#interval;
-      } else {
-        this.#fail(reply.status);
-        wait = Math.max(jittered(Math.min(1000 * 2 ** failures++, LONGEST_RETRY)), reply.retryAfter);
-      }
-      await sleep(wait, signal);
-    }
+  get #source() {
+    return new URL(this.getAttribute("src"), document.baseURI);
   }
 
   get #interval() {
@@ -261,22 +314,24 @@ export class JobtasticProgress extends HTMLElement {
   #take(text) {
     const task = parse(text);
     if (!task) return false;
-    const changed = text !== this.#seen;
+    const [changed, end] = [text !== this.#seen, ENDS[task.status]];
+    // Only a result that was there already has an age. The user has seen all others end.
+    if (end && !this.#task && task.age >= 60) this.#endedAt = Date.now() - 1000 * task.age;
     this.#task = task;
     this.#seen = text;
     this.#problem = null;
     this.#render();
-    if (ENDS[task.status]) this.#stop();
-    if (changed) this.#emit(`jobtastic-${ENDS[task.status] ?? "progress"}`, task);
+    if (end) this.#stop();
+    if (changed) this.#emit(`jobtastic-${end ?? "progress"}`, task);
     return true;
   }
 
-  #fail(status) {
-    const refused = status >= 400 && status < 500 && status !== 408 && status !== 429;
-    this.#problem = refused ? "error" : "lost";
+  #fail({ status, page }) {
+    const refused = page || (status >= 400 && status < 500 && status !== 408 && status !== 429);
+    this.#problem = page || status === 401 ? "signIn" : refused ? "error" : "lost";
     this.#render();
     if (refused) this.#stop();
-    this.#emit("jobtastic-error", { status, retrying: !refused });
+    this.#emit("jobtastic-error", { status, retrying: !refused, ...(page && { redirected: true }) });
   }
 
   #emit(name, detail) {
@@ -285,30 +340,36 @@ export class JobtasticProgress extends HTMLElement {
 
   #render() {
     const texts = { ...TEXTS, ...JobtasticProgress.texts, ...this.texts };
-    const { message, percent, track, bar, foot } = this.#parts;
-    const view = describe(this.#task, this.#problem, texts);
-    const label = this.getAttribute("label");
+    const { label, message, percent, track, text, bar, foot } = this.#parts;
+    const view = describe(this.#task, this.#problem, this.#endedAt, texts);
+    const content = this.textContent.trim();
+    const name = this.getAttribute("label") || content;
     const value = [view.number || view.message, view.foot].filter(Boolean).join(", ");
+    this.#state = view.state;
     this.setAttribute("state", view.state);
+    label.hidden = !content && !this.childElementCount;
     write(message, view.message);
     write(percent, view.number);
     write(foot, view.foot);
     message.title = view.message;
     track.title = view.title;
-    track.classList.toggle("unknown", view.fill === null);
-    track.classList.toggle("lost", this.#problem === "lost");
-    track.ariaLabel = label || texts.label;
+    track.className = `track ${view.state} ${view.fill === null ? "unknown" : ""} ${view.stale ? "stale" : ""}`;
+    text.classList.toggle("ended", !["waiting", "progress"].includes(view.state));
+    track.ariaLabel = name || texts.label;
     track.ariaValueNow = view.now === null ? null : String(view.now);
     track.ariaValueText = value;
     bar.style.setProperty("--_fill", `${view.fill ?? 0}%`);
-    this.#announce(view, label ? `${label}: ${value}` : value);
+    this.#announce(view, name ? `${name}: ${value}` : value);
+    clearTimeout(this.#clock);
+    if (this.#endedAt !== null && this.isConnected) this.#clock = setTimeout(() => this.#render(), MINUTE);
   }
 
-  /** Announces the start, each quarter and the end to screen readers, each only once. */
-  #announce({ state, now }, words) {
+  /** Announces the start, each quarter, each notice and the end to screen readers, each only once. */
+  #announce({ state, now, notice }, words) {
+    const [announced, noticed] = this.#announced;
     const step = { waiting: 0, progress: 1 + Math.floor(now / 25) }[state] ?? 9;
-    if (step <= this.#announced) return;
-    this.#announced = step;
+    if (step <= announced && notice === noticed) return;
+    this.#announced = [Math.max(step, announced), notice];
     this.#parts.spoken.textContent = words;
   }
 }
@@ -318,17 +379,31 @@ function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-function describe(task, problem, texts) {
-  const [end, progress] = [ENDS[task?.status], task?.result];
+function describe(task, problem, endedAt, texts) {
   const view = { state: "waiting", message: "", number: "", foot: "", title: "", now: null, fill: null };
-  if (problem === "error") return { ...view, state: "error", message: texts.error, fill: 0 };
-  if (end === "success") return { ...view, state: end, message: texts.success, now: 100, fill: 100 };
-  if (task?.state === "REVOKED") return { ...view, state: end, message: texts.revoked, fill: 100 };
-  if (end) return { ...view, state: end, message: texts.failure, fill: 100 };
+  Object.assign(view, { stale: false, notice: "" });
+  if (problem && problem !== "lost") return { ...view, state: "error", message: texts[problem], fill: 0 };
+  const end = ENDS[task?.status];
+  if (end) return { ...view, ...ended(task, end, texts), foot: ago(endedAt, texts), fill: 100 };
+  const progress = task?.result;
   if (typeof progress?.progress_percent === "number") Object.assign(view, inProgress(progress, texts));
   else view.message = texts[STATES[task?.status ?? "PENDING"] ?? "running"];
-  if (problem === "lost") view.foot = texts.lost;
+  view.notice = texts[NOTICES[task?.notice]] ?? "";
+  if (task?.notice === "ignored") Object.assign(view, { message: view.notice, fill: view.fill ?? 0 });
+  else if (view.notice) Object.assign(view, { foot: view.notice, stale: true });
+  if (problem) Object.assign(view, { foot: texts.lost, stale: true });
   return view;
+}
+
+function ended(task, end, texts) {
+  if (end === "success") return { state: end, message: texts.success, now: 100 };
+  return { state: end, message: String(task.message || texts[task.state === "REVOKED" ? "revoked" : "failure"]) };
+}
+
+function ago(endedAt, texts) {
+  if (endedAt === null) return "";
+  const [unit, amount] = rounded((Date.now() - endedAt) / 1000);
+  return texts.finished(new Intl.RelativeTimeFormat(texts.locale).format(-amount, unit));
 }
 
 function inProgress({ progress_percent, time_remaining, completed, total, message }, texts) {
@@ -350,10 +425,14 @@ function timeLeft(seconds, percent, texts, format) {
   if (typeof seconds !== "number" || seconds < 0) return "";
   if (percent === 0) return texts.estimating;
   if (seconds < 5) return texts.ending;
-  // In a natural unit, and no more precise than an estimate can be.
-  const [unit, size, step] = UNITS.find(([, size]) => seconds > 0.91 * size);
-  const amount = Math.round(seconds / size / step) * step;
+  const [unit, amount] = rounded(seconds);
   return texts.remaining(format(amount, { style: "unit", unit, unitDisplay: "long" }));
+}
+
+/** Returns a natural unit, and the amount of it, no more precise than an estimate can be. */
+function rounded(seconds) {
+  const [unit, size, step] = UNITS.find(([, size]) => seconds > 0.91 * size);
+  return [unit, Math.round(seconds / size / step) * step];
 }
 
 function parse(text) {
@@ -371,18 +450,61 @@ function eventsOf(source) {
   return url;
 }
 
-/** Returns the reply. Its status is 0 if there was no answer. */
+/** Returns whether Turbo shows a page from its cache until the page itself arrives, with an element of its own. */
+function isPreview() {
+  return document.documentElement.hasAttribute("data-turbo-preview");
+}
+
+/** Returns whether two URLs differ at most in what follows the task id in a token, `<task id>~...`. */
+function sameTask(one, other) {
+  const task = (url) => url && new URL(url, document.baseURI).href.replace(/(~|%7e)[^/?&#]*/gi, "");
+  return task(one) === task(other);
+}
+
+let streams = 0;
+
+/** Returns what to call when the stream is closed, or null if there are enough streams. */
+async function openStream() {
+  if (streams >= STREAMS_OF_A_PAGE) return null;
+  streams++;
+  for (let n = 0; n < STREAMS_OF_A_BROWSER; n++) {
+    const unlock = await lock(`jobtastic-stream-${n}`);
+    if (unlock) return () => (streams--, unlock());
+  }
+  streams--;
+  return null;
+}
+
+/** Takes a lock that the tabs of a site share. Returns what releases it, or null if another stream has it. */
+function lock(name) {
+  return new Promise((resolve) => {
+    const hold = (lock) => (lock ? new Promise(resolve) : resolve(null));
+    const free = () => resolve(() => {});
+    // Without HTTPS there are no locks. Each page then looks after its own streams.
+    if (navigator.locks) navigator.locks.request(name, { ifAvailable: true }, hold).catch(free);
+    else free();
+  });
+}
+
+/** Returns the reply. Its status is 0 if there was no answer. `page` says that a web page came instead. */
 async function ask(url, signal) {
+  const options = {
+    cache: "no-store",
+    headers: { Accept: "application/json" },
+    signal: AbortSignal.any([signal, AbortSignal.timeout(REQUEST_TIMEOUT)]),
+  };
+  let redirected = false;
   try {
-    const reply = await fetch(url, {
-      cache: "no-store",
-      headers: { Accept: "application/json" },
-      signal: AbortSignal.any([signal, AbortSignal.timeout(REQUEST_TIMEOUT)]),
-    });
-    const retryAfter = milliseconds(reply.headers.get("Retry-After"));
-    return { ok: reply.ok, status: reply.status, retryAfter, text: await reply.text() };
-  } catch {
-    return { ok: false, status: 0, retryAfter: 0 };
+    let reply = await fetch(url, { ...options, redirect: "manual" });
+    redirected = reply.type === "opaqueredirect";
+    if (redirected) reply = await fetch(url, options);
+    const { ok, status, headers } = reply;
+    const page = ok && /\bhtml\b/.test(headers.get("Content-Type"));
+    return { ok, status, page, retryAfter: milliseconds(headers.get("Retry-After")), text: await reply.text() };
+  } catch (error) {
+    // A page of another site, such as one for signing in, cannot be read.
+    const page = redirected && error instanceof TypeError;
+    return { ok: false, status: 0, page, retryAfter: 0 };
   }
 }
 

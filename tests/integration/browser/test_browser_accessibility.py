@@ -93,7 +93,12 @@ def test_an_end_without_success_is_announced(site, page, end, words):
 def test_nothing_moves_for_those_who_do_not_want_it(site, page):
     page.cdp("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
     page.open(f"{site.url}/page/{new_id()}")
-    page.shows(status="PENDING", state="waiting", moving=False, width=100)
+    page.shows(status="PENDING", state="waiting", moving=False)
+    track = f"{INSIDE}.querySelector('[part=track]')"
+    waiting, width = page.run(
+        f"return [getComputedStyle({track}, '::before').width, getComputedStyle({track}).width]"
+    )
+    assert waiting == width
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -138,13 +138,6 @@ def test_an_id_without_permission_is_not_asked_for_twice(celery_conf, tmp_path, 
         page.shows(status="PENDING", state="waiting")
 
 
-def test_a_page_in_place_of_a_status_is_no_answer(site, page):
-    site.put("login.html", "<!doctype html>Log in")
-    page.open(f"{site.url}/page/x?src=/file/login.html")
-    page.shows(state="waiting", foot="Connection lost, trying again")
-    assert page.told("error")[0]["detail"] == {"status": 200, "retrying": True}
-
-
 @pytest.mark.parametrize("end", ["mark_as_done", "mark_as_failure", "mark_as_revoked"])
 def test_it_asks_no_more_when_the_task_has_ended(site, page, end):
     task_id = new_id()

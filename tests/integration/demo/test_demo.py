@@ -34,6 +34,17 @@ SCENES = (
     "A leak",
 )
 
+PHONE = {"width": 360, "height": 640, "deviceScaleFactor": 1, "mobile": True}
+LAYOUT = """
+const all = (selector) => [...document.querySelectorAll(selector)];
+const scrolls = (part) =>
+  part.scrollWidth > part.clientWidth + 1 && getComputedStyle(part).overflowX !== "visible";
+return [
+  all("section, .more").map((part) => part.getBoundingClientRect().bottom + scrollY),
+  all("*").filter(scrolls).map(({tagName}) => tagName),
+];
+"""
+
 #: Seconds after which a demo that hangs is given up.
 PATIENCE = 120
 
@@ -313,6 +324,8 @@ def test_two_tabs_watch_one_run(site, tmp_path):
         tabs = [Page(driver).open(site.url)]
         driver.switch_to.new_window("window")
         tabs.append(Page(driver).open(site.url))
+        tabs[1].cdp("Emulation.setDeviceMetricsOverride", **PHONE)
+        before = [layout(tab) for tab in tabs]
         for tab, what in zip(tabs, ["started a run", "joined the run in progress"], strict=True):
             tab.run("document.getElementById('make').click()")
             wait_until(lambda tab=tab: log(tab), what="the answer to the click")
@@ -322,12 +335,16 @@ def test_two_tabs_watch_one_run(site, tmp_path):
                 seen = wait_until(lambda tab=tab, percent=percent: beyond(tab, percent), what=f"{percent} %")
                 assert seen["width"] == pytest.approx(int(seen["now"]), abs=1)
                 assert seen["message"].startswith("Adding up ")
+            assert [layout(tab) for tab in tabs] == before
         for tab in tabs:
             wait_until(lambda tab=tab: tab.look()["state"] == "success", timeout=40, what="the end")
             wait_until(lambda tab=tab: "12 months, all is well." in text(tab), what="the report")
             tab.run("document.getElementById('make').click()")
             wait_until(lambda tab=tab: "answered from the cache" in log(tab), what="the cached answer")
             assert tab.complaints() == []
+        # Nothing has jumped, and nothing scrolls sideways.
+        assert [layout(tab) for tab in tabs] == before
+        assert [sideways for _, sideways in before] == [[], []]
         assert len({re.search(r"[0-9a-f]{8}", log(tab))[0] for tab in tabs}) == 1  # type: ignore[index]
 
 
@@ -335,6 +352,11 @@ def beyond(tab, percent):
     """What the element in *tab* shows, if that is more than *percent*."""
     seen = tab.look()
     return seen["now"] is not None and int(seen["now"]) > percent and seen
+
+
+def layout(tab):
+    """Where the parts of the page end, and what scrolls sideways."""
+    return tab.run(LAYOUT)
 
 
 def log(tab):

@@ -30,7 +30,7 @@ def app():
         yield app
 
 
-def ask(asgi_app, path):
+def ask(asgi_app, path, *, backend="asyncio"):
     """The status and JSON of the answer to a GET."""
     scope = {
         "type": "http",
@@ -52,7 +52,7 @@ def ask(asgi_app, path):
     async def send(message):
         sent.append(message)
 
-    anyio.run(asgi_app, scope, receive, send)
+    anyio.run(asgi_app, scope, receive, send, backend=backend)
     return sent[0]["status"], json.loads(b"".join(message.get("body", b"") for message in sent))
 
 
@@ -130,7 +130,7 @@ def test_a_missing_framework_names_the_extra(module, package, extra):
     assert f"pip install 'jobtastic-signals[{extra}]'" in done.stderr
 
 
-@pytest.mark.parametrize("module", ["", ".endpoint", ".tokens", ".sse", ".streaming", ".answers"])
+@pytest.mark.parametrize("module", ["", ".endpoint", ".tokens", ".sse", ".streaming", ".answers", ".owners"])
 def test_no_framework_is_imported_before_its_module(module):
     without = "for name in ('flask', 'django', 'starlette', 'itsdangerous'): sys.modules[name] = None"
     code = f"import sys\n{without}\nimport jobtastic_signals.web{module}"
@@ -177,7 +177,7 @@ def test_flask_still_takes_tokens_of_an_earlier_secret_key(app):
     site.register_blueprint(flask.status_routes(app))
     assert site.test_client().get(f"/task/{SecretSigner('old').sign('a')}/status/").status_code == 200
     with site.app_context():
-        assert SecretSigner("new").unsign(flask.task_token("a"), 60) == "a"
+        assert SecretSigner("new").unsign(flask.task_token("a"), 86400) == "a"
 
 
 def test_a_database_of_djangos_is_read_as_django_reads_it(tmp_path):
@@ -186,6 +186,17 @@ def test_a_database_of_djangos_is_read_as_django_reads_it(tmp_path):
     assert told.pop("threads that read for ASGI requests") <= 8
     # A test that is a transaction sees its own results; no thread keeps a connection that times out.
     assert told == {"read by the thread of a WSGI request": True, "connections found open": 0}
+
+
+@pytest.mark.parametrize("framework", [Starlette, fastapi.FastAPI])
+def test_a_route_below_another_path_answers_every_path_there(app, framework):
+    site = framework()
+    site.router.routes.append(asgi.status_routes(app, secret=SECRET, path="/jobs"))
+    token = asgi.task_token("a-b", secret=SECRET)
+    assert site.url_path_for("jobtastic:status", reference=token) == f"/jobs/{token}/status/"
+    assert ask(site, f"/jobs/{token}/status/")[1]["task"]["status"] == "PENDING"
+    assert ask(site, "/jobs/a\nb/status/")[1]["error"]["code"] == "malformed_reference"
+    assert ask(site, "/jobs/a\n/b")[1]["error"]["code"] == "not_found"
 
 
 @pytest.mark.parametrize("framework", [Starlette, fastapi.FastAPI])
@@ -204,7 +215,7 @@ def test_an_asgi_app_takes_tokens_of_earlier_secrets_and_signs_with_the_last(app
     for secret in ("old", "new"):
         assert ask(site, f"/task/{asgi.task_token('a', secret=secret)}/status/")[0] == 200
     both = asgi.task_token("a", secret=["old", "new"])
-    assert SecretSigner("new").unsign(both, 60) == "a"
+    assert SecretSigner("new").unsign(both, 86400) == "a"
 
 
 async def judge(request, task_id):
@@ -227,6 +238,12 @@ def test_an_asgi_app_asks_functions_of_both_kinds(app, authorize):
     routes = asgi.status_routes(app, authorize=authorize)
     assert ask(routes, "/mine/status/")[0] == 200
     assert ask(routes, "/other/status/")[0] == 403
+
+
+def test_the_endpoints_work_under_trio(app):
+    routes = asgi.status_routes(app, secret=SECRET)
+    path = f"/{asgi.task_token('a', secret=SECRET)}/status/"
+    assert ask(routes, path, backend="trio")[1]["task"]["status"] == "PENDING"
 
 
 def test_what_authorize_raises_is_answered_by_the_site_it_is_mounted_in(app):

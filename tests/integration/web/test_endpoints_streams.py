@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 import uuid
@@ -11,7 +12,11 @@ import pytest
 from jobtastic_signals.testing import Clock
 from jobtastic_signals.web.sse import Feed
 from tests.support.servers import redis_server, wait_until
+from tests.support.web.events import Events
 from tests.support.web.servers import SERVERS
+
+#: The streams of a task that a process serves at a time.
+STREAMS = 4
 
 
 @pytest.fixture(params=SERVERS)
@@ -29,27 +34,8 @@ def task_id():
     return str(uuid.uuid4())
 
 
-class Events:
-    """A stream, read line by line."""
-
-    def __init__(self, site, task_id):
-        self._connection = site.connect()
-        self._connection.request("GET", f"/task/{site.token(task_id)}/events/")
-        self.response = self._connection.getresponse()
-
-    def line(self):
-        return self.response.readline().decode().rstrip("\n")
-
-    def next(self):
-        """What the next ``data:`` line says of the task; None at the end of the stream."""
-        while line := self.response.readline():
-            if line.startswith(b"data: "):
-                return json.loads(line.removeprefix(b"data: "))["task"]
-        return None
-
-    def close(self):
-        self.response.close()
-        self._connection.close()
+def events_of(site, task_id):
+    return Events(site.url, f"/task/{site.token(task_id)}/events/")
 
 
 @pytest.fixture
@@ -57,7 +43,7 @@ def open_events(site):
     opened = []
 
     def open_events(task_id):
-        opened.append(Events(site, task_id))
+        opened.append(events_of(site, task_id))
         return opened[-1]
 
     yield open_events
@@ -89,7 +75,8 @@ def test_a_stream_is_kept_and_collected_by_nobody(site, open_events, task_id):
     response = open_events(task_id).response
     assert response.status == 200
     assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Cache-Control"] == "no-store, no-transform"
+    assert response.headers["Content-Encoding"] == "identity"
     assert response.headers["X-Accel-Buffering"] == "no"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
@@ -129,6 +116,38 @@ def test_streams_are_off_where_they_occupy_threads_unless_the_site_says_so(serve
     assert reply.status == (200 if server == "asgi" else 404)
 
 
+def test_a_task_with_as_many_streams_as_it_may_have_is_polled_by_others(site, open_events, task_id):
+    path = f"/task/{site.token(task_id)}/events/"
+    streams = [open_events(task_id) for _ in range(STREAMS)]
+    assert [events.next()["status"] for events in streams] == ["PENDING"] * STREAMS
+    reply = site.get(path)
+    assert (reply.status, reply.json()["error"]["code"]) == (429, "too_many_streams")
+    assert reply.headers["Retry-After"] == "30"
+    assert site.get(path.replace("events", "status")).status == 200
+    with events_of(site, f"another-{task_id}") as another:
+        assert another.next()["status"] == "PENDING"
+    site.store(task_id, "done", "SUCCESS")
+    for events in streams:
+        assert [events.next()["result"], events.next()] == ["done", None]
+    assert site.get(path).status == 200
+
+
+@pytest.mark.parametrize("server", ["flask-werkzeug", "django-asgi", "asgi"])
+def test_a_stream_that_nobody_reads_any_more_gives_its_place_to_another(site, open_events, task_id):
+    path = f"/task/{site.token(task_id)}/events/"
+    for events in [open_events(task_id) for _ in range(STREAMS)]:
+        assert events.next()["status"] == "PENDING"
+        events.close()
+    numbers = itertools.count()
+
+    def has_a_place():
+        # A WSGI server notices when it has something to send.
+        site.store(task_id, next(numbers), "PROGRESS")
+        return b" 200 OK" in site.head(path)
+
+    wait_until(has_a_place, what="a free place")
+
+
 @pytest.mark.parametrize("server", ["flask", "django-asgi", "asgi"])
 def test_a_stream_ends_when_the_backend_fails(server, open_site, tmp_path, task_id):
     folder = tmp_path / "redis"
@@ -136,7 +155,7 @@ def test_a_stream_ends_when_the_backend_fails(server, open_site, tmp_path, task_
     with redis_server(folder) as url:
         site = open_site(server, stream=True, conf={"result_backend": f"{url}/0"})
         site.store(task_id, {"progress_percent": 1}, "PROGRESS")
-        events = Events(site, task_id)
+        events = events_of(site, task_id)
         assert events.next()["status"] == "PROGRESS"
     assert events.next() is None
     assert site.get(f"/task/{site.token(task_id)}/events/").status == 503
@@ -150,7 +169,7 @@ def test_a_client_that_goes_away_is_not_served_any_more(server, open_site, redis
     folder.mkdir()
     with redis_server(folder) as url:
         site = open_site(server, stream=True, conf={"result_backend": f"{url}/0"})
-        events = Events(site, task_id)
+        events = events_of(site, task_id)
         assert events.next()["status"] == "PENDING"
         readings = redis_commands(site)
         wait_until(lambda: redis_commands(site) > readings, what="a reading")
