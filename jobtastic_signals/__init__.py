@@ -18,15 +18,26 @@ from .errors import (
     SettingError,
     StoreError,
     UnkeyableError,
+    UserFacingError,
 )
 from .explain import explain, explain_difference
-from .fallback.api import async_or_eager, async_or_fail, delay_or_eager, delay_or_fail
+from .fallback.api import (
+    adelay_or_eager,
+    adelay_or_fail,
+    async_or_eager,
+    async_or_fail,
+    delay_or_eager,
+    delay_or_eager_on_commit,
+    delay_or_fail,
+    delay_or_fail_on_commit,
+)
 from .keys.canonical import register_type
 from .middleware import Middleware
 from .options import Option
 from .plugin import Jobtastic
-from .progress.api import phase, track, update_progress
-from .progress.groups import group_progress
+from .progress.api import current_progress, phase, track, update_progress
+from .progress.groups import group_progress, status_id
+from .progress.handle import ProgressHandle
 from .results.status import task_status
 from .sharing.api import forget
 from .stores import Claim, CompareAndSwapStore, Result, Store
@@ -43,12 +54,20 @@ __all__ = [
     "delay_or_fail",
     "async_or_eager",
     "async_or_fail",
+    "adelay_or_eager",
+    "adelay_or_fail",
+    "delay_or_eager_on_commit",
+    "delay_or_fail_on_commit",
     # Progress, in a running task and for those who wait.
     "update_progress",
     "track",
     "phase",
+    "current_progress",
+    "ProgressHandle",
     "group_progress",
+    "status_id",
     "task_status",
+    "UserFacingError",
     # Cache keys.
     "explain",
     "explain_difference",

@@ -24,6 +24,8 @@ from typing import Any
 import blinker
 from celery.exceptions import SoftTimeLimitExceeded
 
+from .support.safe_text import safe_repr
+
 __all__ = [
     "broker_unavailable",
     "cache_hit",
@@ -41,43 +43,45 @@ __all__ = [
     "store_unavailable",
 ]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _signals = blinker.Namespace()
 
-cache_hit = _signals.signal(
+cache_hit: blinker.NamedSignal = _signals.signal(
     "cache_hit", doc="A caller got the stored result of ``task_id``; nothing was published."
 )
-cache_missed = _signals.signal(
+cache_missed: blinker.NamedSignal = _signals.signal(
     "cache_missed", doc="A caller found neither a result nor a live claim, so its call is published."
 )
-herd_joined = _signals.signal(
+herd_joined: blinker.NamedSignal = _signals.signal(
     "herd_joined", doc="A caller joined ``task_id``, which has the claim; nothing was published."
 )
-run_claimed = _signals.signal("run_claimed", doc="``task_id`` has the claim on ``key`` from now on.")
-run_served = _signals.signal(
+run_claimed: blinker.NamedSignal = _signals.signal(
+    "run_claimed", doc="``task_id`` has the claim on ``key`` from now on."
+)
+run_served: blinker.NamedSignal = _signals.signal(
     "run_served", doc="A worker answered ``task_id`` with the result of ``owner``; its body did not run."
 )
-run_waited = _signals.signal(
+run_waited: blinker.NamedSignal = _signals.signal(
     "run_waited",
     doc="``task_id`` was sent again, to wait for ``owner``; ``countdown`` is the delay in seconds.",
 )
-result_stored = _signals.signal(
+result_stored: blinker.NamedSignal = _signals.signal(
     "result_stored", doc="The result of ``task_id`` is in the store; ``size`` is its length in bytes."
 )
-claim_released = _signals.signal(
+claim_released: blinker.NamedSignal = _signals.signal(
     "claim_released", doc="``task_id`` ended without a result to store and gave up its claim."
 )
-claim_taken_over = _signals.signal(
+claim_taken_over: blinker.NamedSignal = _signals.signal(
     "claim_taken_over",
     doc="``task_id`` took the key from ``previous``: its claim was queued, had lapsed, or its run had ended.",
 )
-progress_updated = _signals.signal(
+progress_updated: blinker.NamedSignal = _signals.signal(
     "progress_updated",
     doc="A record of the progress of ``task_id`` was written, with ``progress_percent``, ``time_remaining``, "
     "``completed``, ``total`` and ``message``. ``key`` is ``None`` for a task that shares nothing.",
 )
-memory_leak_detected = _signals.signal(
+memory_leak_detected: blinker.NamedSignal = _signals.signal(
     "memory_leak_detected",
     doc="The run of ``task_id``, called with ``task_kwargs``, added more to its process than the task's "
     "``memleak_threshold``: ``growth``, from ``start`` to ``end``, in bytes. ``leak`` says whether the task "
@@ -85,16 +89,18 @@ memory_leak_detected = _signals.signal(
     "run. ``peak`` is the most that the process ever had, or ``None``. ``attributed`` is false if other runs "
     "may have gone on at the same time.",
 )
-broker_unavailable = _signals.signal(
+broker_unavailable: blinker.NamedSignal = _signals.signal(
     "broker_unavailable",
     doc="A call was answered without the broker, because of ``error``: by a failed result or by running it "
     "at once, as ``answer`` says (``failed`` or ``eager``). ``key`` is ``None`` if nothing is shared.",
 )
-store_unavailable = _signals.signal(
+store_unavailable: blinker.NamedSignal = _signals.signal(
     "store_unavailable",
     doc="The store (the sender, by its URL) failed with ``error``; tasks go on without sharing.",
 )
-store_recovered = _signals.signal("store_recovered", doc="The store (the sender, by its URL) answers again.")
+store_recovered: blinker.NamedSignal = _signals.signal(
+    "store_recovered", doc="The store (the sender, by its URL) answers again."
+)
 
 
 def emit(signal: blinker.NamedSignal, sender: Any, **info: Any) -> None:
@@ -107,4 +113,4 @@ def emit(signal: blinker.NamedSignal, sender: Any, **info: Any) -> None:
         except SoftTimeLimitExceeded:
             raise  # It belongs to the task, wherever it strikes.
         except Exception:
-            logger.exception("a receiver of %s failed: %r", signal.name, receiver)
+            logger.exception("a receiver of %s failed: %s", signal.name, safe_repr(receiver))

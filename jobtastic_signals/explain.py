@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from celery import Signature, Task
 
-from .installation import required_sharing_of
+from .installation import call_of, required_sharing_of
 from .keys.canonical import encode
-from .keys.recipe import Argument, text_of
+from .keys.recipe import Argument
 from .keys.roundtrip import serializer_of
+from .keys.texts import text_of
 
 __all__ = ["Difference", "Explanation", "arguments_of", "explain", "explain_difference"]
 
@@ -27,7 +28,7 @@ class Explanation:
     :ivar insignificant: the given arguments that do not count.
     """
 
-    task: Task
+    task: Task[Any, Any]
     call: str
     key: str
     arguments: tuple[Argument, ...]
@@ -97,10 +98,11 @@ class Difference:
     __repr__ = __str__
 
 
-def explain(task: Task, /, *args: Any, **kwargs: Any) -> Explanation:
+def explain(task: Task[Any, Any] | Signature[Any], /, *args: Any, **kwargs: Any) -> Explanation:
     """Return what goes into the key of calling *task* with these arguments.
 
-    :raises TypeError: if *task* does not take such arguments.
+    :param task: a task, or a signature such as ``report.s("acme")``.
+    :raises TypeError: if *task* is neither, or does not take such arguments.
     :raises UnkeyableError: for an argument that has no canonical form.
     :raises JobtasticError: if *task* has no options of ours, or the plugin is not enabled on its app.
 
@@ -119,6 +121,7 @@ def explain(task: Task, /, *args: Any, **kwargs: Any) -> Explanation:
       verbose  True
     >>> jobtastic.uninstall(app)
     """
+    task, args, kwargs = call_of(task, args, kwargs)
     _, policy = required_sharing_of(task)
     return Explanation(
         task,
@@ -129,8 +132,12 @@ def explain(task: Task, /, *args: Any, **kwargs: Any) -> Explanation:
     )
 
 
-def explain_difference(task: Task, call_a: Any, call_b: Any) -> Difference:
+def explain_difference(
+    task: Task[Any, Any] | Signature[Any], /, call_a: Any, call_b: Any = None
+) -> Difference:
     """Return why two calls of *task* share or not.
+
+    Two signatures are enough: ``explain_difference(task.s(1), task.s(2))``.
 
     :param call_a: a signature, such as ``task.s(1, year=2026)``, or the pair of its arguments, such as
         ``((1,), {"year": 2026})``.
@@ -151,6 +158,9 @@ def explain_difference(task: Task, call_a: Any, call_b: Any) -> Difference:
       filters  None | {'years': [2025]}
     >>> jobtastic.uninstall(app)
     """
+    if call_b is None and isinstance(task, Signature):
+        call_a, call_b = task, call_a
+    task, _, _ = call_of(task, (), {})
     left, right = (
         explain(task, *args, **kwargs)
         for args, kwargs in (arguments_of(task, call_a), arguments_of(task, call_b))
@@ -164,7 +174,7 @@ def explain_difference(task: Task, call_a: Any, call_b: Any) -> Difference:
     return Difference(left, right, tuple(places))
 
 
-def arguments_of(task: Task, call: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def arguments_of(task: Task[Any, Any], call: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the positional and keyword arguments of *call*, a signature or a pair of them.
 
     :raises TypeError: if it is neither, or the signature of another task.
@@ -181,7 +191,7 @@ def arguments_of(task: Task, call: Any) -> tuple[tuple[Any, ...], dict[str, Any]
     )
 
 
-def _places(task: Task, one: Argument, other: Argument) -> list[Place]:
+def _places(task: Task[Any, Any], one: Argument, other: Argument) -> list[Place]:
     """Return where an argument differs between two calls. The list is empty if they were given the same."""
     if one.is_missing or other.is_missing:
         return [Place(one.name, _shown(one), _shown(other))] if one != other else []
@@ -228,7 +238,7 @@ def _form(value: Any) -> bytes:
         return repr(value).encode()  # A default that no message can carry.
 
 
-def _text_of(task: Task, argument: Argument) -> str:
+def _text_of(task: Task[Any, Any], argument: Argument) -> str:
     assert argument.to_str is not None
     return text_of(task, argument.name, argument.value, argument.to_str).decode("utf-8", "backslashreplace")
 
@@ -248,7 +258,7 @@ def _shown_in(values: Mapping[Any, Any], name: Any) -> str:
     return _short(values[name]) if name in values else _NOTHING
 
 
-def _call_text(task: Task, args: Iterable[Any], kwargs: Mapping[str, Any]) -> str:
+def _call_text(task: Task[Any, Any], args: Iterable[Any], kwargs: Mapping[str, Any]) -> str:
     given = [*map(_short, args), *(f"{name}={_short(value)}" for name, value in kwargs.items())]
     return f"{task.name}({', '.join(given)})"
 

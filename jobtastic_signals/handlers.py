@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import uuid
+import weakref
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from celery import Task, current_task, signals, states
+from celery.app.task import Context
 
 from . import celery_internals, control
 from .calls import (
@@ -20,22 +22,32 @@ from .calls import (
     HEADER,
     Run,
     attach_run,
-    checked_stamp,
     current_call,
     run_of,
     stamp_of,
     standing_in,
 )
+from .errors import JobtasticError
 from .fallback import withdrawal
 from .fallback.attempt import WITHDRAWABLE, attempt_on, current_attempt
-from .installation import Installation, installation_on, installed, sharing_of
-from .progress.api import end_report
+from .installation import (
+    Installation,
+    ignores_results_by_default,
+    installation_on,
+    installed,
+    sharing_of,
+)
+from .keys.stamps import checked_stamp, named_header
+from .progress.current import begin_report, end_report
 from .results import backend
+from .settings import settings_without_effect
 from .sharing import redelivery, replacing
+from .sharing.answers import in_beat
+from .support.shown import shown
 
 __all__ = ["connect", "disconnect", "sweep"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def before_task_publish(sender: str, headers: MutableMapping[str, Any], body: Any = None, **_: Any) -> None:
@@ -80,11 +92,9 @@ def task_received(sender: Any, request: Any, **_: Any) -> None:
     installation = installation_on(request.task.app)
     if installation is None:
         return
-    fields = request.request_dict
-    # With task protocol 1 the headers are in a dict of their own.
-    found = fields.get(HEADER) or (fields.get("headers") or {}).get(HEADER)
-    stamp = checked_stamp(found, request.id)
+    stamp = checked_stamp(named_header(request.request_dict, HEADER), request.id)
     if stamp or installation.policy_of(type(request.task)) is not None:
+        _received[request.id] = request
         delivery = {
             "token": f"{_worker()}/{uuid.uuid4().hex}",
             "content_type": getattr(request.message, "content_type", None),
@@ -94,27 +104,30 @@ def task_received(sender: Any, request: Any, **_: Any) -> None:
         celery_internals.refund_rate_limit(sender, request.task.name)
         redelivery.hold(request)
     if WITHDRAWABLE in stamp and not _is_wanted(installation, request, stamp[WITHDRAWABLE]):
-        logger.info("%s[%s] was answered without a worker; it does not run", request.name, request.id)
+        logger.info(
+            "%s[%s] was answered without a worker; it does not run", shown(request.name), shown(request.id)
+        )
         request.acknowledge()
         celery_internals.mark_as_revoked(request)
 
 
-def task_prerun(task: Task, task_id: str, args: Any, kwargs: Any, **_: Any) -> None:
+def task_prerun(task: Task[Any, Any], task_id: str, args: Any, kwargs: Any, **_: Any) -> None:
     """Let the middleware decide what happens to the run."""
     request = task.request
+    begin_report(request)
     replacing.begin(task, task_id, request)
     found = sharing_of(task)
     if found is None:
         return
     installation, policy = found
-    run = Run(task, policy, task_id, args, kwargs, request, stamp_of(request, task_id))
+    run = Run(task, policy, task_id, args, kwargs, request, stamp_of(request, task_id), request)
     run.delivery = _token_of(request) or run.delivery
     run.stands_in = run.is_eager and standing_in.get() == task_id
     attach_run(run)
     installation.stack.walk("before_run", run)
 
 
-def task_postrun(task: Task, retval: Any = None, state: str | None = None, **_: Any) -> None:
+def task_postrun(task: Task[Any, Any], retval: Any = None, state: str | None = None, **_: Any) -> None:
     """Let the middleware see how the run ended."""
     request = task.request
     run = run_of(request)
@@ -125,15 +138,19 @@ def task_postrun(task: Task, retval: Any = None, state: str | None = None, **_: 
     end_report(request)
 
 
-def task_failure(sender: Task, task_id: str, args: Any = None, kwargs: Any = None, **_: Any) -> None:
+def task_failure(
+    sender: Task[Any, Any], task_id: str, args: Any = None, kwargs: Any = None, **_: Any
+) -> None:
     """See a failure. One in the body is followed by postrun, any other happened in the main process."""
     request = sender.request
     run = run_of(request)
     if run is None or run.id != task_id:
-        _run_lost(sender, task_id, args, kwargs, request, f"{_worker()}/")
+        received = _received.get(task_id)
+        message = Context(received.request_dict) if received is not None else request
+        _run_lost(sender, task_id, args, kwargs, message, f"{_worker()}/")
 
 
-def task_revoked(sender: Task, request: Any, **_: Any) -> None:
+def task_revoked(sender: Task[Any, Any], request: Any, **_: Any) -> None:
     """See a run that was revoked or has expired, queued or running."""
     # Without a token it never ran here: its claim is a queued one.
     _run_lost(sender, request.id, request.args, request.kwargs, request, _token_of(request))
@@ -142,21 +159,51 @@ def task_revoked(sender: Task, request: Any, **_: Any) -> None:
 def task_unknown(sender: Any, id: str, message: Any, **_: Any) -> None:
     """Release the claim of a message whose task this worker does not know; it will never run."""
     installation = installation_on(sender.app)
-    stamp = message.headers.get(HEADER) if isinstance(message.headers, Mapping) else None
-    if installation is not None and isinstance(stamp, Mapping) and isinstance(stamp.get("key"), str):
+    stamp = checked_stamp(named_header(message.headers, HEADER), id)
+    if installation is not None and "key" in stamp:
         installation.store.release(stamp["key"], id, None)
 
 
 def worker_init(sender: Any, **_: Any) -> None:
     """Look at tasks that came after everything else, before the worker prepares to run them.
 
-    From now on the worker answers how it shares.
+    From now on the worker answers how it shares. A worker that is configured wrongly ends here, with one
+    error for the reader, instead of an error in every run.
     """
     installation = installation_on(sender.app)
-    if installation is not None:
+    if installation is None:
+        return
+    try:
         sweep(installation)
-        control.add_command()
-        redelivery.watch(sender.app)
+        installation.open_store().close()
+    except JobtasticError as error:
+        # Celery logs any other exception of a handler, and continues.
+        raise SystemExit(f"The worker cannot start: {error}") from error
+    except Exception:
+        # A store that connects when it is opened, and whose server is away. Its first use reports that.
+        logger.debug("the store cannot be opened yet", exc_info=True)
+    control.add_command()
+    redelivery.watch(sender.app)
+
+
+def worker_ready(sender: Any, **_: Any) -> None:
+    """Warn about settings that do not do what was probably meant. By now the worker's log is set up."""
+    app = sender.app
+    if installation_on(app) is not None:
+        for name, right in settings_without_effect(app):
+            logger.warning("the setting %s has no effect; its name is %s", name, right)
+        ignoring = sorted(task.name for task in app.tasks.values() if ignores_results_by_default(task))
+        if ignoring:
+            logger.warning(
+                "task_ignore_result is set, so nobody can read the results or the progress of %s; set "
+                "ignore_result=False on tasks whose callers need them",
+                ", ".join(ignoring),
+            )
+
+
+def beat_init(**_: Any) -> None:
+    """Remember that this thread is the scheduler's."""
+    in_beat.set(True)
 
 
 def sweep(installation: Installation) -> None:
@@ -182,20 +229,26 @@ def _is_wanted(installation: Installation, request: Any, withdrawable: float) ->
     return meta is None or meta["status"] not in states.READY_STATES
 
 
-def _run_lost(task: Task, task_id: str, args: Any, kwargs: Any, request: Any, delivery: str | None) -> None:
+def _run_lost(
+    task: Task[Any, Any], task_id: str, args: Any, kwargs: Any, request: Any, delivery: str | None
+) -> None:
     found = sharing_of(task)
     if found is not None:
         installation, policy = found
         stamp = stamp_of(request, task_id)
-        run = Run(task, policy, task_id, args, kwargs, stamp=stamp, delivery=delivery)
+        run = Run(task, policy, task_id, args, kwargs, None, stamp, request, delivery)
         installation.stack.walk_back("run_lost", run)
 
 
 def _token_of(request: Any) -> str | None:
     """Return the token that :func:`task_received` gave the delivery."""
     delivery = getattr(request, DELIVERY, None)
-    return delivery["token"] if isinstance(delivery, Mapping) else None
+    token = delivery.get("token") if isinstance(delivery, Mapping) else None
+    return token if isinstance(token, str) else None
 
+
+# The requests of this worker's main process, by their ids. Celery says little of those that end there.
+_received: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 
 _names: dict[int, str] = {}
 
@@ -214,6 +267,8 @@ _HANDLERS: tuple[tuple[Any, Callable[..., None]], ...] = (
     (signals.task_revoked, task_revoked),
     (signals.task_unknown, task_unknown),
     (signals.worker_init, worker_init),
+    (signals.worker_ready, worker_ready),
+    (signals.beat_init, beat_init),
 )
 
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import reprlib
 import threading
-from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
 from weakref import WeakSet
 
-from celery import Celery, Task
+from celery import Celery, Signature, Task
 
 from .calls import TaskPolicy
 from .errors import JobtasticError
+from .keys.context import KEY_CONTEXT
 from .keys.recipe import CACHE_PREFIX, SIGNIFICANT_KWARGS, KeyRecipe
 from .middleware import MiddlewareStack
 from .options import Option, read_options
 from .settings import Settings
-from .stores import open_store
+from .stores import Store, open_shared_store, open_store
 from .stores.guard import GuardedStore
 from .support.circuit_breaker import CircuitBreaker
 
 __all__ = [
     "Installation",
+    "call_of",
+    "ignores_results_by_default",
     "installation_on",
     "installed",
     "register",
@@ -33,8 +38,8 @@ __all__ = [
 _ATTRIBUTE = "_jobtastic"
 
 #: Apps with the plugin, and apps where it was switched off, whatever their configuration says.
-installed: WeakSet[Celery] = WeakSet()
-switched_off: WeakSet[Celery] = WeakSet()
+installed: WeakSet[Celery[Any]] = WeakSet()
+switched_off: WeakSet[Celery[Any]] = WeakSet()
 
 
 class Installation:
@@ -46,12 +51,12 @@ class Installation:
     :param wrap: puts our methods on a task class that has options of ours.
     """
 
-    def __init__(self, app: Celery, wrap: Callable[[type[Task]], None]) -> None:
+    def __init__(self, app: Celery[Any], wrap: Callable[[type[Task[Any, Any]]], None]) -> None:
         self.app = app
-        self.stack = MiddlewareStack()
-        self.broker = CircuitBreaker()
+        self.stack: MiddlewareStack = MiddlewareStack()
+        self.broker: CircuitBreaker = CircuitBreaker()
         self._wrap = wrap
-        self._policies: dict[type[Task], TaskPolicy | None] = {}
+        self._policies: dict[type[Task[Any, Any]], TaskPolicy | None] = {}
         self._store: GuardedStore | None = None
         self._store_lock = threading.Lock()
 
@@ -73,12 +78,23 @@ class Installation:
         with self._store_lock:
             if self._store is None:
                 self._store = GuardedStore(
-                    partial(open_store, settings.store, **settings.store_options),
+                    self.open_store,
                     settings.store,
                     namespace=settings.namespace,
                     retry_after=settings.store_retry_after,
                 )
             return self._store
+
+    def open_store(self) -> Store:
+        """Return the store that the settings name, opened once more.
+
+        :raises SettingError: if the settings are wrong, or name a store that other processes cannot share
+            though tasks run in other processes.
+        :raises StoreError: if its driver is not installed.
+        """
+        settings = self.settings
+        opening = open_store if self.app.conf.task_always_eager else open_shared_store
+        return opening(settings.store, **settings.store_options)
 
     def use_store(self, store: GuardedStore | None, *, close: bool = False) -> GuardedStore | None:
         """Use *store* from now on, or with ``None`` what the settings say. Return what was in use.
@@ -97,14 +113,15 @@ class Installation:
         """All options that a task may set here."""
         yield SIGNIFICANT_KWARGS
         yield CACHE_PREFIX
+        yield KEY_CONTEXT
         yield from self.stack.options
 
     @property
-    def tasks(self) -> Iterator[type[Task]]:
+    def tasks(self) -> Iterator[type[Task[Any, Any]]]:
         """The task classes that have options of ours."""
         return (task for task, policy in list(self._policies.items()) if policy is not None)
 
-    def policy_of(self, task: type[Task]) -> TaskPolicy | None:
+    def policy_of(self, task: type[Task[Any, Any]]) -> TaskPolicy | None:
         """Return what the options of a task class ask for, or ``None`` if it has none.
 
         :raises OptionError: if one of them is wrong.
@@ -114,30 +131,31 @@ class Installation:
         except KeyError:
             return self.read(task)
 
-    def read(self, task: type[Task]) -> TaskPolicy | None:
+    def read(self, task: type[Task[Any, Any]]) -> TaskPolicy | None:
         """Read the options of a task class anew; see :meth:`policy_of`."""
         options = read_options(task, self.known_options)
-        policy = None if options is None else TaskPolicy(options, KeyRecipe(task, options))
-        if policy is not None:
+        policy = None
+        if options is not None:
+            policy = TaskPolicy(options, KeyRecipe(task, options, lambda: self.settings.key_context))
             self._wrap(task)
         self._policies[task] = policy
         return policy
 
-    def knows(self, task: type[Task]) -> bool:
+    def knows(self, task: type[Task[Any, Any]]) -> bool:
         """Return whether a task class has options of ours, as far as they have been read."""
         return self._policies.get(task) is not None
 
-    def has_seen(self, task: type[Task]) -> bool:
+    def has_seen(self, task: type[Task[Any, Any]]) -> bool:
         """Return whether the options of a task class have been read."""
         return task in self._policies
 
 
-def installation_on(app: Celery) -> Installation | None:
+def installation_on(app: Celery[Any]) -> Installation | None:
     """Return the plugin on *app*, or ``None`` if it is not switched on."""
     return getattr(app, _ATTRIBUTE, None)
 
 
-def sharing_of(task: Task) -> tuple[Installation, TaskPolicy] | None:
+def sharing_of(task: Task[Any, Any]) -> tuple[Installation, TaskPolicy] | None:
     """Return the plugin on *task*'s app and what the task's options ask for; ``None`` if one is missing."""
     installation = getattr(task.app, _ATTRIBUTE, None)
     # Not type(task): what ``@app.task`` gives is a proxy of the task.
@@ -145,11 +163,21 @@ def sharing_of(task: Task) -> tuple[Installation, TaskPolicy] | None:
     return None if installation is None or policy is None else (installation, policy)
 
 
-def required_sharing_of(task: Task) -> tuple[Installation, TaskPolicy]:
+def ignores_results_by_default(task: Task[Any, Any]) -> bool:
+    """Return whether *task* shares, and nobody can read its results because of ``task_ignore_result``."""
+    found = sharing_of(task)
+    shares = found is not None and found[1].shares
+    return bool(shares and task.ignore_result and task.app.conf.task_ignore_result)
+
+
+def required_sharing_of(task: Task[Any, Any]) -> tuple[Installation, TaskPolicy]:
     """Return the same as :func:`sharing_of`.
 
+    :raises TypeError: if *task* is not a task.
     :raises JobtasticError: if the plugin is not enabled, or the task has no options of ours.
     """
+    if not isinstance(task, Task):
+        raise TypeError(_no_task(task))
     found = sharing_of(task)
     if found is None:
         raise JobtasticError(
@@ -159,14 +187,45 @@ def required_sharing_of(task: Task) -> tuple[Installation, TaskPolicy]:
     return found
 
 
-def register(app: Celery, installation: Installation) -> None:
+def call_of(
+    target: Task[Any, Any] | Signature[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Task[Any, Any], tuple[Any, ...], dict[str, Any]]:
+    """Return the task to be called and its arguments.
+
+    :param target: a task, or a signature of one, whose arguments *args* and *kwargs* complete as in
+        ``signature.delay(*args, **kwargs)``.
+    :raises TypeError: if it is neither.
+    """
+    if not isinstance(target, Signature):
+        if not isinstance(target, Task):
+            raise TypeError(_no_task(target))
+        return target, args, dict(kwargs)
+    if target.task.startswith("celery."):  # Such as ``celery.chain``.
+        raise TypeError(f"{target!r} is a canvas of several calls; give the signature of one of its tasks")
+    call = target.clone(args, kwargs)
+    return call.type, tuple(call.args), dict(call.kwargs)
+
+
+def _no_task(value: object) -> str:
+    if isinstance(value, str):
+        return f"{value!r} is the name of a task; give the task itself, such as app.tasks[{value!r}]"
+    if isinstance(value, Signature):
+        return f"{value!r} is a signature; give its task"
+    kind = type(value)
+    return (
+        f"{reprlib.repr(value)}, of type {kind.__module__}.{kind.__qualname__}, is not a task; give a task, "
+        "which is a function decorated with @app.task, or a signature of it, such as task.s(1)"
+    )
+
+
+def register(app: Celery[Any], installation: Installation) -> None:
     """Let *installation* be found on *app*."""
     setattr(app, _ATTRIBUTE, installation)
     installed.add(app)
     switched_off.discard(app)
 
 
-def unregister(app: Celery) -> Installation | None:
+def unregister(app: Celery[Any]) -> Installation | None:
     """Let nothing be found on *app* any longer. Return what was found there."""
     installation = installation_on(app)
     if installation is not None:

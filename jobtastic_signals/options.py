@@ -7,9 +7,10 @@ that names the task, the option, what it got and what it takes.
 
 from __future__ import annotations
 
+import datetime
 import difflib
-import math
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,8 +18,10 @@ from typing import Any
 from celery import Task
 
 from .errors import OptionError
+from .support.safe_text import safe_repr
+from .support.shown import one_line
 
-__all__ = ["Option", "finite_number", "read_options"]
+__all__ = ["Option", "finite_number", "misspelt", "name_of", "own_attributes", "read_options", "seconds"]
 
 # Below this likeness another name is more probably the user's own than a slip: "herd_avoidence_timeout"
 # and "cache_duraton" score 0.95 and more, "cache_timeout" and "herd_timeout" 0.71 and less.
@@ -48,60 +51,81 @@ def finite_number(value: Any) -> float:
     >>> finite_number(2.5)
     2.5
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    # An integer beyond the largest float could not be added to a time.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
         raise TypeError("not a number")
     return value
 
 
-def read_options(task: type[Task], known: Iterable[Option]) -> Mapping[str, Any] | None:
+def seconds(value: Any) -> float:
+    """Return a duration in seconds: a finite number, or a :class:`datetime.timedelta`.
+
+    >>> seconds(2.5), seconds(datetime.timedelta(minutes=1))
+    (2.5, 60.0)
+    """
+    return value.total_seconds() if isinstance(value, datetime.timedelta) else finite_number(value)
+
+
+def read_options(task: type[Task[Any, Any]], known: Iterable[Option]) -> Mapping[str, Any] | None:
     """Return the checked values of all *known* options, or ``None`` if *task* sets none of them.
 
     :param task: a task class, its annotations applied.
-    :raises OptionError: for a value that an option does not accept, and for an attribute whose name is a
-        misspelt option.
+    :raises OptionError: for values that an option does not accept, and for attributes whose name is a
+        misspelt option. It reports all of them, each in a line.
     """
     options = {option.name: option for option in known}
-    _refuse_misspelt(task, options)
-    given = {name: getattr(task, name) for name in options if hasattr(task, name)}
-    if not given:
-        return None
-    return {
-        name: _parse(task, option, given[name]) if name in given else option.default
-        for name, option in options.items()
-    }
+    wrong = list(_misspelt_options(task, options))
+    read, is_set = {}, False
+    for name, option in options.items():
+        try:
+            read[name] = _parse(task, option, getattr(task, name)) if hasattr(task, name) else option.default
+        except OptionError as error:
+            wrong.append(error)
+        is_set = is_set or hasattr(task, name)
+    if wrong:
+        raise OptionError("\n".join(map(str, wrong))) from wrong[0].__cause__
+    return read if is_set else None
 
 
-def _parse(task: type[Task], option: Option, value: Any) -> Any:
+def own_attributes(task: type[Task[Any, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of public attributes that neither Celery nor a method has put there."""
+    for cls in task.__mro__:
+        if cls.__module__.startswith("celery."):
+            continue
+        for name, value in vars(cls).items():
+            if not name.startswith("_") and not callable(value):
+                yield name, value
+
+
+def _parse(task: type[Task[Any, Any]], option: Option, value: Any) -> Any:
     try:
         return option.parse(value)
     except (TypeError, ValueError) as error:
         raise OptionError(
-            f"task {name_of(task)!r}: {option.name}={value!r} is not accepted ({error}); "
-            f"it takes {option.accepts}"
+            f"task {name_of(task)!r}: {option.name}={one_line(safe_repr(value))} is not accepted "
+            f"({error}); it takes {option.accepts}"
         ) from error
 
 
-def _refuse_misspelt(task: type[Task], options: Mapping[str, Option]) -> None:
-    for cls in task.__mro__:
-        if cls.__module__.startswith("celery."):
-            continue
-        for attribute, value in vars(cls).items():
-            meant = _misspelt(attribute, tuple(options))
-            if meant is not None and not callable(value):
-                raise OptionError(
-                    f"task {name_of(task)!r}: unknown option {attribute}={value!r}; did you mean "
-                    f"{meant!r}? It takes {options[meant].accepts}"
-                )
+def _misspelt_options(task: type[Task[Any, Any]], options: Mapping[str, Option]) -> Iterator[OptionError]:
+    for name, value in own_attributes(task):
+        meant = misspelt(name, tuple(options))
+        if meant is not None:
+            yield OptionError(
+                f"task {name_of(task)!r}: unknown option {name}={value!r}; did you mean "
+                f"{meant!r}? It takes {options[meant].accepts}"
+            )
 
 
 @lru_cache(maxsize=4096)
-def _misspelt(attribute: str, names: tuple[str, ...]) -> str | None:
-    if attribute in names or attribute.startswith("_"):
+def misspelt(attribute: str, names: tuple[str, ...]) -> str | None:
+    """Return the one of *names* that *attribute* is with a slip, or ``None``."""
+    if attribute in names:
         return None
     close = difflib.get_close_matches(attribute, names, n=1, cutoff=_TYPO_LIKENESS)
     return close[0] if close else None
 
 
-def name_of(task: type[Task]) -> str:
+def name_of(task: type[Task[Any, Any]]) -> str:
     """Return what to call *task* in a message; a class that is not registered yet may have no name."""
     return task.name or f"{task.__module__}.{task.__qualname__}"

@@ -17,6 +17,7 @@ from .middleware import Middleware, MiddlewareStack
 from .options import name_of
 from .overrides import add_overrides, remove_overrides
 from .progress.middleware import ProgressReports
+from .results.notes import Notes
 from .sharing.middleware import Sharing
 
 __all__ = ["Jobtastic"]
@@ -50,21 +51,28 @@ class Jobtastic:
     >>> jobtastic.uninstall(app)
     """
 
-    def __init__(self, app: Celery | None = None, *, middleware: Iterable[Middleware] = ()) -> None:
+    def __init__(self, app: Celery[Any] | None = None, *, middleware: Iterable[Middleware] = ()) -> None:
         self._middleware = tuple(middleware)
         if app is not None:
             self.init_app(app)
 
-    def init_app(self, app: Celery) -> None:
+    def init_app(self, app: Celery[Any]) -> None:
         """Switch the plugin on for *app*. Does nothing if it is on.
 
+        :raises TypeError: if *app* is not a Celery app.
         :raises OptionError: if a task that *app* already has sets an option wrongly; the plugin stays off
             then.
         :raises JobtasticError: if it is on without the middleware of this one.
         """
+        if not isinstance(app, Celery):
+            kind = type(app)
+            raise TypeError(
+                f"the plugin is enabled on a Celery app, and {app!r} is of type "
+                f"{kind.__module__}.{kind.__qualname__}; give what Celery(...) returned"
+            )
         self._install(app)
 
-    def uninstall(self, app: Celery) -> None:
+    def uninstall(self, app: Celery[Any]) -> None:
         """Switch the plugin off for *app*, and leave its tasks as they were.
 
         It stays off until :meth:`init_app`, even if the configuration names it. Runs that go on meanwhile
@@ -79,7 +87,7 @@ class Jobtastic:
         if not installation.installed:
             handlers.disconnect()
 
-    def annotate(self, task: type[Task]) -> dict[str, Any] | None:
+    def annotate(self, task: type[Task[Any, Any]]) -> dict[str, Any] | None:
         """Apply our options to a task class that binds. Celery calls this if the configuration names us."""
         app = task.app
         if app in installation.switched_off:
@@ -95,7 +103,7 @@ class Jobtastic:
     def annotate_any(self) -> None:
         """Add nothing. Celery calls this if the user's annotations before us answered for a task."""
 
-    def _install(self, app: Celery) -> None:
+    def _install(self, app: Celery[Any]) -> None:
         known = installation_on(app)
         if known is not None:
             if not set(self._middleware) <= set(known.stack):
@@ -106,7 +114,13 @@ class Jobtastic:
             return
         installed = Installation(app, add_overrides)
         installed.stack = MiddlewareStack(
-            [Sharing(installed), ProgressReports(installed), MemoryWatch(installed), *self._middleware]
+            [
+                Sharing(installed),
+                ProgressReports(installed),
+                Notes(installed),
+                MemoryWatch(installed),
+                *self._middleware,
+            ]
         )
         annotations = _Annotations(installed)
         installation.register(app, installed)
@@ -129,7 +143,7 @@ class _Annotations:
         self._installed = installed
         self._parsed: tuple[Any, list[Any]] = (None, [])
 
-    def annotate(self, task: type[Task]) -> dict[str, Any]:
+    def annotate(self, task: type[Task[Any, Any]]) -> dict[str, Any]:
         """Apply the user's annotations as Celery would, and then read our options, which may be among them.
 
         Celery stops at the first object that answers, which is this one.
@@ -162,7 +176,7 @@ class _Annotations:
         return self._parsed[1]
 
 
-def _apply(changes: Mapping[str, Any], task: type[Task]) -> None:
+def _apply(changes: Mapping[str, Any], task: type[Task[Any, Any]]) -> None:
     for name, value in changes.items():
         if name.startswith("@"):
             task.add_around(name[1:], value)

@@ -73,7 +73,7 @@ def watch(ctx: click.Context, task_ids: tuple[str, ...], interval: float, timeou
     """  # noqa: D301  # click needs a real backspace before lines that it must not wrap
     if not all(task_id.strip() for task_id in task_ids):
         raise click.BadParameter("a task id must not be empty.", ctx, param_hint="TASK_ID")
-    app: Celery = ctx.obj.app
+    app: Celery[Any] = ctx.obj.app
     try:
         _require_readable_results(app)
         _escape_unknown_characters()
@@ -94,8 +94,9 @@ def watch(ctx: click.Context, task_ids: tuple[str, ...], interval: float, timeou
     show_default=True,
     help="Seconds within which workers have to answer.",
 )
+@click.option("--require-workers", is_flag=True, help="Exit with 1 if no worker answers.")
 @click.pass_context
-def check(ctx: click.Context, timeout: float) -> None:
+def check(ctx: click.Context, timeout: float, require_workers: bool) -> None:
     """Check whether sharing works here, and say what to fix.
 
     It checks the plugin, the settings and the tasks of this app, tries the store with a claim of its own, and
@@ -108,7 +109,7 @@ def check(ctx: click.Context, timeout: float) -> None:
       2    wrong usage, or the app cannot be loaded
       130  Ctrl-C
     """  # noqa: D301  # as in watch
-    app: Celery = ctx.obj.app
+    app: Celery[Any] = ctx.obj.app
     try:
         _escape_unknown_characters()
         from .check.check import check_app, load_tasks
@@ -117,7 +118,8 @@ def check(ctx: click.Context, timeout: float) -> None:
             wrong = load_tasks(app)
         except Exception as error:
             _refuse(f"The tasks cannot be loaded: {type(error).__name__}: {error}")
-        to_fix = check_app(app, _check_view(no_color=ctx.obj.no_color), timeout=timeout, wrong=wrong)
+        view = _check_view(no_color=ctx.obj.no_color)
+        to_fix = check_app(app, view, timeout=timeout, wrong=wrong, require_workers=require_workers)
         status = 1 if to_fix else 0
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
@@ -130,7 +132,7 @@ def _escape_unknown_characters() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _require_readable_results(app: Celery) -> None:
+def _require_readable_results(app: Celery[Any]) -> None:
     from celery.backends.base import DisabledBackend
     from celery.backends.rpc import RPCBackend
     from celery.exceptions import ImproperlyConfigured

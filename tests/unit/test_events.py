@@ -70,16 +70,8 @@ def test_the_life_of_a_call_is_told_from_miss_to_hit(new_app, told):
     told.clear()
     work_off(app)
     size = len(entry_of(double, 21).payload)
-    first_record = {
-        "progress_percent": 0,
-        "time_remaining": -1,
-        "completed": 0,
-        "total": None,
-        "message": None,
-    }
     assert told == [
         ("run_claimed", double, about),
-        ("progress_updated", double, {**about, **first_record}),
         ("result_stored", double, {**about, "size": size}),
     ]
     told.clear()
@@ -201,9 +193,7 @@ def test_a_receiver_that_raises_is_logged_and_harms_nothing(new_app, told, caplo
     work_off(app)
     assert double.delay(21).get(timeout=1) == 42
     assert double.apply((21,)).get() == 42
-    expected = (
-        "cache_missed run_claimed herd_joined run_claimed progress_updated result_stored cache_hit run_served"
-    )
+    expected = "cache_missed run_claimed herd_joined run_claimed result_stored cache_hit run_served"
     assert " ".join(name for name, *_ in told) == expected
     for signal in SIGNALS.values():
         signal.disconnect(broken)

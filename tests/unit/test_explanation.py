@@ -7,9 +7,9 @@ import enum
 from typing import Any
 
 import pytest
-from celery import Celery, Task
+from celery import Celery, Task, chain, chord, group
 
-from jobtastic_signals import JobtasticError, UnkeyableError, explain, explain_difference
+from jobtastic_signals import JobtasticError, UnkeyableError, explain, explain_difference, forget
 from tests.support import unit_apps
 from tests.support.unit_apps import key_of
 
@@ -111,6 +111,66 @@ def test_what_a_call_would_raise_is_raised(app):
         explain(app.task(name="bare", shared=False)(report), "acme")
 
 
+def test_a_signature_is_explained_like_the_call_that_it_is(app):
+    task = add(app, report)
+    assert str(explain(task.s("acme", verbose=True))) == str(explain(task, "acme", verbose=True))
+    assert explain(task.s(verbose=True), "acme").key == key_of(task, "acme", verbose=True)
+    assert explain(task.si("acme")).key == key_of(task, "acme")
+
+
+def task_named_like_its_parameter(task, self=None): ...
+
+
+def test_an_argument_may_have_any_name(app):
+    task = add(app, task_named_like_its_parameter, cache_duration=60)
+    assert explain(task, task=5, self=6).key == key_of(task, 5, 6)
+    task.apply(kwargs={"task": 5})
+    assert forget(task, task=5)
+    assert not forget(task, task=5)
+
+
+def test_a_signature_may_be_forgotten(app):
+    task = add(app, report, cache_duration=60)
+    task.apply(("acme",))
+    assert forget(task.s("acme"))
+    assert not forget(task, "acme")
+
+
+class Flask:
+    """As Flask's app, which is called ``app`` as well."""
+
+
+def undecorated():
+    pass
+
+
+def difference(task):
+    return explain_difference(task, ((), {}), ((), {}))
+
+
+@pytest.mark.parametrize("function", [explain, forget, difference])
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("proj.report", r"'proj.report' is the name of a task; .* app.tasks\['proj.report'\]"),
+        (Flask(), r"of type tests\.unit\.test_explanation\.Flask, is not a task"),
+        (undecorated, "is not a task; give a task, which is a function decorated with @app.task"),
+        (None, "None, of type builtins.NoneType, is not a task"),
+    ],
+)
+def test_what_is_no_task_is_refused_with_what_to_give(function, wrong, reason):
+    with pytest.raises(TypeError, match=reason):
+        function(wrong)
+
+
+@pytest.mark.parametrize("function", [explain, forget])
+def test_a_canvas_of_several_calls_is_refused(app, function):
+    task = add(app, report)
+    for canvas in (chain(task.si(1), task.si(2)), group([task.s(1)]), chord([task.s(1)], task.si(2))):
+        with pytest.raises(TypeError, match="is a canvas of several calls"):
+            function(canvas)
+
+
 # Two calls.
 
 
@@ -150,6 +210,13 @@ def test_a_difference_names_the_innermost_place(app, left, right, place):
     difference = explain_difference(task, task.s(left), task.s(right))
     assert not difference.shares
     assert lines(difference)[2:] == ["do not share, because of", f"  {place}"]
+
+
+def test_two_signatures_are_enough(app):
+    task = add(app, report)
+    short = explain_difference(task.s("a"), task.s("b"))
+    assert str(short) == str(explain_difference(task, task.s("a"), task.s("b")))
+    assert not short.shares
 
 
 def test_a_difference_names_each_argument_that_differs_and_no_other(app):

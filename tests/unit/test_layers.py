@@ -17,17 +17,17 @@ LAYERS = (
     ("errors", "support"),
     ("options", "events", "celery_internals"),
     ("keys", "stores", "results.payload"),
-    ("settings", "calls", "results.backend", "results.index"),
+    ("settings", "calls", "results.backend", "results.index", "results.presentation"),
     ("middleware",),
     ("installation",),
     ("progress", "memory"),
     ("fallback",),
     ("sharing",),
-    ("overrides", "control", "explain", "results.status"),
+    ("overrides", "control", "explain", "results.status", "results.notes"),
     ("handlers",),
     ("plugin",),
     ("web", "cli"),
-    ("", "testing", "demo"),
+    ("", "testing", "typing", "demo"),
 )
 
 LARGEST_MODULE, LARGEST_FUNCTION, FILES_AT_THE_ROOT = 320, 40, 14

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -78,6 +79,8 @@ WRONG = [
     {"cache_duration": [1]},
     {"cache_duration": None},
     {"herd_avoidance_timeout": -1},
+    {"herd_avoidance_timeout": timedelta(seconds=-1)},
+    {"memleak_threshold": timedelta(seconds=1)},
     {"herd_avoidance_timeout": "x"},
     {"herd_avoidance_timeout": True},
     {"herd_avoidance_timeout": math.inf},
@@ -146,6 +149,10 @@ def test_names_of_the_users_own_are_not_taken_for_slips(new_app, way, own):
     ("options", "read"),
     [
         ({"cache_duration": 0}, 0),
+        ({"cache_duration": timedelta(hours=1)}, 3600),
+        ({"cache_duration": timedelta(seconds=-1)}, -1),
+        ({"herd_avoidance_timeout": timedelta(minutes=1)}, 60),
+        ({"herd_avoidance_timeout": timedelta(0)}, None),
         ({"cache_duration": -1}, -1),
         ({"cache_duration": 0.5}, 0.5),
         ({"herd_avoidance_timeout": 60}, 60),
@@ -175,6 +182,7 @@ def test_options_that_are_not_given_have_their_defaults(new_app):
     assert dict(policy.options) == {
         "significant_kwargs": None,
         "cache_prefix": "family",
+        "key_context": None,
         "herd_avoidance_timeout": None,
         "cache_duration": -1,
         "memleak_threshold": -1,
@@ -214,6 +222,17 @@ def test_an_attribute_error_while_annotating_is_not_lost(new_app, way):
 def test_a_number_is_finite_and_no_boolean(value):
     with pytest.raises(TypeError):
         finite_number(value)
+
+
+def test_all_that_is_wrong_with_a_task_is_said_at_once(new_app):
+    with pytest.raises(OptionError) as caught:
+        by_decorator(new_app, {"cache_duration": "soon", "herd_avoidance_timeout": -1, "cache_prefx": "x"})
+    misspelt, *values = str(caught.value).splitlines()
+    assert "unknown option cache_prefx='x'" in misspelt
+    assert [value.split()[2].partition("=")[0] for value in values] == [
+        "herd_avoidance_timeout",
+        "cache_duration",
+    ]
 
 
 def test_a_class_without_a_name_is_called_by_where_it_stands():

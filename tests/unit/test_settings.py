@@ -2,16 +2,20 @@
 
 import logging
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from celery import Celery
+from celery.worker.control import Panel
 
 from jobtastic_signals import Jobtastic, SettingError
+from jobtastic_signals.handlers import worker_init
 from jobtastic_signals.settings import Settings
 from jobtastic_signals.stores import disk, open_store
+from jobtastic_signals.stores.memory import MemoryStore
 
 
 @pytest.fixture(autouse=True)
@@ -71,11 +75,26 @@ def test_settings_say_what_was_configured():
     assert settings == replace(read(), store=configured[0], store_options=options, namespace="r-1.2")
 
 
+def test_durations_may_be_timedeltas():
+    settings = read(
+        jobtastic_lease=timedelta(minutes=1),
+        jobtastic_progress_interval=timedelta(0),
+        jobtastic_broker_deadline=timedelta(milliseconds=500),
+        jobtastic_store_options={"timeout": timedelta(seconds=2), "size_limit": 3},
+    )
+    assert (settings.lease, settings.progress_interval, settings.broker_deadline) == (60.0, 0.0, 0.5)
+    assert settings.store_options == {"timeout": 2.0, "size_limit": 3}
+
+
 def test_settings_have_defaults():
     settings = read()
     assert settings.store.startswith("disk:///")
     assert (settings.store_options, settings.namespace) == ({}, "")
-    assert (settings.store_required, settings.key_required, settings.memleak_redact) == (False, True, False)
+    assert (settings.store_required, settings.key_required, settings.memleak_redact) == (
+        False,
+        True,
+        frozenset(),
+    )
     assert (settings.lease, settings.progress_interval, settings.broker_deadline) == (30.0, 0.1, 2.0)
 
 
@@ -122,29 +141,31 @@ def test_a_misspelt_setting_in_djangos_namespace_is_told_of():
 def test_an_unknown_setting_is_refused_with_the_one_that_was_meant(given, meant):
     with pytest.raises(SettingError) as refusal:
         read(**{given: "value"})
-    assert f"unknown setting {given}='value'" in str(refusal.value)
+    assert f"unknown setting {given}=" in str(refusal.value)
     assert repr(meant) in str(refusal.value)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "accepted"),
+    ("name", "value", "shown", "accepted"),
     [
-        ("jobtastic_store_options", "size_limit=3", "a dict"),
-        ("jobtastic_store_options", [("size_limit", 3)], "a dict"),
-        ("jobtastic_namespace", "a/b", "letters, digits and . _ -"),
-        ("jobtastic_namespace", 3, "letters, digits and . _ -"),
-        ("jobtastic_store", "nosuch://host", "the stores are"),
-        ("jobtastic_store", "/srv/store", "URL of a store"),
-        ("jobtastic_store", "", "URL of a store"),
-        ("jobtastic_store", None, "URL of a store"),
-        ("jobtastic_store", Path("/srv/store"), "URL of a store"),
+        ("jobtastic_store_options", "size_limit=3", "'**'", "a dict"),
+        ("jobtastic_store_options", [("size_limit", 3)], "<list>", "a dict"),
+        ("jobtastic_namespace", "a/b", "'a/b'", "letters, digits and . _ -"),
+        ("jobtastic_namespace", 3, "3", "letters, digits and . _ -"),
+        ("jobtastic_store", "nosuch://host", "'nosuch://host'", "the stores are"),
+        ("jobtastic_store", "/srv/store", "'/srv/store'", "the stores are disk://, "),
+        ("jobtastic_store", "", "''", "the stores are disk://, "),
+        ("jobtastic_store", None, "None", "the stores are disk://, "),
+        ("jobtastic_store", Path("/srv/store"), "PosixPath('/srv/store')", "the stores are disk://, "),
     ],
 )
-def test_a_wrong_value_is_refused_with_the_setting_the_value_and_what_is_accepted(name, value, accepted):
+def test_a_wrong_value_is_refused_with_the_setting_the_value_and_what_is_accepted(
+    name, value, shown, accepted
+):
     with pytest.raises(SettingError) as refusal:
         read(**{name: value})
     message = f"{refusal.value} ({refusal.value.__cause__})"
-    assert f"{name}={value!r}" in message
+    assert f"{name}={shown}" in message
     assert accepted in message
 
 
@@ -190,7 +211,7 @@ def test_an_option_that_the_store_does_not_take_is_named(new_app, tmp_path, opti
     with pytest.raises(SettingError) as refusal:
         app.tasks["double"].delay(1)
     assert option in str(refusal.value)
-    assert url in str(refusal.value)
+    assert f"disk://{tmp_path}/store" in str(refusal.value)
 
 
 def test_a_worker_with_a_wrong_setting_says_so_and_runs_the_task(new_app, caplog):
@@ -198,6 +219,45 @@ def test_a_worker_with_a_wrong_setting_says_so_and_runs_the_task(new_app, caplog
     assert app.tasks["double"].apply((21,)).get() == 42
     assert any("disk:///absolute/path" in record.exc_text for record in caplog.records if record.exc_text)
     assert all(record.name.startswith("jobtastic_signals") for record in caplog.records if record.exc_text)
+
+
+@pytest.mark.parametrize("name", ["jobtastic_timeout", "jobtastic_x", "jobtastic_cache"])
+def test_a_setting_that_is_like_none_is_refused_with_all_there_are(name):
+    with pytest.raises(SettingError) as refusal:
+        read(**{name: "value"})
+    assert "did you mean" not in str(refusal.value)
+    assert "the settings are jobtastic_store, " in str(refusal.value)
+
+
+def test_all_wrong_settings_are_reported_at_once():
+    with pytest.raises(SettingError) as refusal:
+        read(jobtastic_stroe="x", jobtastic_lease=timedelta(0), jobtastic_key_required=1)
+    assert len(str(refusal.value).splitlines()) == 3
+
+
+def test_an_error_about_the_url_of_a_store_lists_the_schemes():
+    with pytest.raises(SettingError, match=r"the stores are disk://, .*redis://, .*Class\+scheme://"):
+        read(jobtastic_store="nosuch://host")
+
+
+class Unreachable(MemoryStore):
+    """Connects when it is opened."""
+
+    def __init__(self, *arguments, **options):
+        raise ConnectionError("refused")
+
+
+def test_a_store_that_is_away_stops_no_worker(new_app):
+    app = new_app(jobtastic_store=f"{__name__}:Unreachable+memory://")
+    Panel.meta.pop("jobtastic", None)
+    worker_init(SimpleNamespace(app=app))
+    assert "jobtastic" in Panel.meta
+
+
+@pytest.mark.parametrize("settings", [{"jobtastic_stroe": "x"}, {"jobtastic_store": "disk://host/path"}])
+def test_a_wrong_setting_stops_a_worker(new_app, settings):
+    with pytest.raises(SystemExit, match=r"^The worker cannot start: .*jobtastic_store"):
+        worker_init(SimpleNamespace(app=new_app(**settings)))
 
 
 # What reaches the store
@@ -276,8 +336,20 @@ def test_brokers_and_backends_have_a_default_folder_for_each_pair():
     assert default_folder(places[0], places[1]) in folders
 
 
+def test_a_relative_path_means_another_file_in_another_folder(tmp_path, monkeypatch):
+    places = ("sqla+sqlite:///broker.db", "db+sqlite:///results.db")
+    absolute = ("sqla+sqlite:////srv/broker.db", "db+sqlite:////srv/results.db")
+    folders, fixed = set(), set()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        folders.add(default_folder(*places))
+        fixed.add(default_folder(*absolute))
+    assert (len(folders), len(fixed)) == (2, 1)
+
+
 @pytest.mark.parametrize("place", ["broker", "backend"])
-@pytest.mark.parametrize("password", ["", "user@", "user:@", ":secret@", "user:secret@", "user:other%2F%40@"])
+@pytest.mark.parametrize("password", ["", "user@", "user:@", ":s3cret@", "user:s3cret@", "user:other%2F%40@"])
 def test_a_password_has_no_influence_on_the_default_folder(place, password):
     assert default_folder(**{place: f"redis://{password}host/0"}) == default_folder(
         **{place: "redis://host/0"}

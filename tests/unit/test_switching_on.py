@@ -63,6 +63,12 @@ def test_each_way_switches_it_on(new_app, way):
     assert not joins(plain)
 
 
+@pytest.mark.parametrize("other", [object(), "proj", None, Celery])
+def test_what_is_no_celery_app_is_refused(other):
+    with pytest.raises(TypeError, match=r"the plugin is enabled on a Celery app, and .* is of type"):
+        Jobtastic().init_app(other)
+
+
 def test_without_it_nothing_changes(new_app):
     app = new_app(plugin=False)
     double = add_task(app, **HERD)

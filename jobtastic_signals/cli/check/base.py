@@ -6,6 +6,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ...support.shown import one_line
+
 __all__ = ["SUBJECTS", "Finding", "Level", "View", "conclusion", "fix", "note", "ok"]
 
 #: The subjects of findings.
@@ -36,17 +38,17 @@ class Finding:
 
 def ok(subject: str, text: str) -> Finding:
     """Return a finding that all is well."""
-    return Finding(Level.OK, subject, text)
+    return Finding(Level.OK, subject, one_line(text))
 
 
 def note(subject: str, text: str, remedy: str = "") -> Finding:
     """Return a finding that is good to know, and may be intended."""
-    return Finding(Level.NOTE, subject, text, remedy)
+    return Finding(Level.NOTE, subject, one_line(text), remedy)
 
 
 def fix(subject: str, text: str, remedy: str = "") -> Finding:
     """Return a finding that keeps tasks from sharing, or lets others interfere."""
-    return Finding(Level.FIX, subject, text, remedy)
+    return Finding(Level.FIX, subject, one_line(text), remedy)
 
 
 class View:

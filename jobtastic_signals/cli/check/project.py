@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from celery import Celery
 from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
-from celery.exceptions import ImproperlyConfigured
 
 from ...errors import SettingError
 from ...installation import installation_on
-from ...settings import Settings
-from ...support.redaction import without_passwords
+from ...settings import Settings, settings_without_effect
+from ...support.redaction import scrubbed, without_passwords
+from ...support.shown import shown_error
 from .base import Finding, fix, note, ok
 
-__all__ = ["check_backend", "check_plugin", "check_settings", "read_settings"]
+__all__ = ["check_backend", "check_plugin", "check_settings"]
 
 
-def check_plugin(app: Celery) -> Finding:
+def check_plugin(app: Celery[Any]) -> Finding:
     """Check that the plugin is enabled."""
     if installation_on(app) is not None:
         return ok("plugin", "enabled")
@@ -30,16 +31,16 @@ def check_plugin(app: Celery) -> Finding:
     )
 
 
-def read_settings(app: Celery) -> tuple[Settings | None, Finding]:
-    """Read the settings. Return ``None`` if they are wrong."""
-    try:
-        return Settings.read(app), ok("settings", "valid")
-    except SettingError as error:
-        return None, fix("settings", str(error))
-
-
-def check_settings(app: Celery, settings: Settings) -> Iterator[Finding]:
-    """Yield what valid settings mean for sharing."""
+def check_settings(
+    app: Celery[Any], settings: Settings, wrong: Mapping[str, SettingError]
+) -> Iterator[Finding]:
+    """Yield what is wrong with the settings, and what the others mean for sharing."""
+    for error in wrong.values():
+        yield fix("settings", str(error))
+    for name, right in settings_without_effect(app):
+        yield fix("settings", f"{name} has no effect, because Celery does not read it", f"Name it {right}")
+    if not wrong:
+        yield ok("settings", "valid")
     if app.conf.task_always_eager:
         yield note("settings", "task_always_eager is on, so tasks run in their caller and never wait")
     elif settings.store.startswith("memory:"):
@@ -51,12 +52,13 @@ def check_settings(app: Celery, settings: Settings) -> Iterator[Finding]:
         )
 
 
-def check_backend(app: Celery) -> Finding:
+def check_backend(app: Celery[Any]) -> Finding:
     """Check that a caller can be answered by the run of another caller."""
     try:
         backend = app.backend
-    except (ImportError, ImproperlyConfigured) as error:
-        return fix("backend", f"the result backend cannot be used: {error}")
+    except Exception as error:
+        reason = scrubbed(shown_error(error), str(app.conf.result_backend), {})
+        return fix("backend", f"the result backend cannot be used: {reason}")
     if isinstance(backend, DisabledBackend):
         return note(
             "backend",

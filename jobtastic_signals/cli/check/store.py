@@ -11,9 +11,10 @@ from functools import partial
 
 from ...errors import JobtasticError, StoreError
 from ...settings import Settings
-from ...stores import Claim, Result, Store, open_store
+from ...stores import Claim, Result, Store, open_shared_store, open_store
 from ...stores.disk import DiskStore
-from ...support.redaction import without_passwords
+from ...support.redaction import scrubbed, without_passwords
+from ...support.shown import shown_error
 from ...support.threads import call_within
 from .base import Finding, fix, ok
 from .folder import check_folder, why_unusable
@@ -33,22 +34,27 @@ LEFTOVERS = 60.0
 class StoreHere:
     """The store that *settings* name.
 
+    :param shared: whether tasks run in other processes than their callers.
     :ivar url: its URL without passwords.
     :ivar identity: its identity; ``None`` until :meth:`check` has read it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, shared: bool = True) -> None:
         self._settings = settings
-        self.url, self.namespace = without_passwords(settings.store), settings.namespace
+        self._shared = shared
+        self.url: str = without_passwords(settings.store)
+        self.namespace: str = settings.namespace
         self.identity: str | None = None
 
     def check(self) -> Iterator[Finding]:
         """Check that it works, and how fast. A folder that does not exist is not created."""
+        opening = open_shared_store if self._shared else open_store
         try:
-            with closing(open_store(self._settings.store, **self._settings.store_options)) as store:
+            with closing(opening(self._settings.store, **self._settings.store_options)) as store:
                 yield from self._try_out(store)
         except Exception as error:
-            reason = str(error) if isinstance(error, JobtasticError) else f"{type(error).__name__}: {error}"
+            text = str(error) if isinstance(error, JobtasticError) else shown_error(error)
+            reason = scrubbed(text, self._settings.store, self._settings.store_options)
             yield fix("store", f"{self.url} does not work, so nothing is shared: {reason}")
 
     def _try_out(self, store: Store) -> Iterator[Finding]:

@@ -31,12 +31,12 @@ _short = Repr()
 _short.maxstring = _short.maxother = 60
 
 
-def options_of_tasks(app: Celery) -> dict[str, dict[str, str]]:
+def options_of_tasks(app: Celery[Any]) -> dict[str, dict[str, str]]:
     """Return the options of ours that each task sets, as text, by its name."""
     return {name: {option: _as_text(value) for option, value in given.items()} for name, given in _given(app)}
 
 
-def check_tasks(app: Celery) -> Iterator[Finding]:
+def check_tasks(app: Celery[Any]) -> Iterator[Finding]:
     """Yield what is wrong with the tasks that set our options."""
     installation = installation_on(app)
     names = [name for name, _ in _given(app)]
@@ -50,7 +50,7 @@ def check_tasks(app: Celery) -> Iterator[Finding]:
         try:
             installation.policy_of(type(task))
         except OptionError as error:
-            yield fix("task", str(error))
+            yield from (fix("task", line) for line in str(error).splitlines())
             continue
         if is_unread and shadowing:
             yield _unread(name)
@@ -75,7 +75,7 @@ def _shadowed(name: str, place: str, method: Any) -> Finding:
     )
 
 
-def _given(app: Celery) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _given(app: Celery[Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     installation = installation_on(app)
     known = _BUILT_IN if installation is None else tuple(installation.known_options)
     for name, task in sorted(app.tasks.items()):

@@ -8,11 +8,10 @@ from operator import itemgetter
 from typing import Any
 
 from celery import Celery
-from kombu.connection import Connection
 from kombu.utils.functional import maybe_list
 
 from ...control import COMMAND
-from ...fallback.broker import connect, impatient_connection
+from ...fallback.broker import open_connection
 from ...support.redaction import without_passwords
 from ...support.threads import call_within
 from .base import Finding, fix, note, ok
@@ -29,18 +28,17 @@ _SAME = "Give both the same jobtastic_store"
 Answers = list[tuple[str, Mapping[str, Any]]]
 
 
-def ask_workers(app: Celery, timeout: float) -> tuple[Answers, Finding | None]:
+def ask_workers(app: Celery[Any], timeout: float) -> tuple[Answers, Finding | None]:
     """Return what workers answer within *timeout* seconds, or why there is no answer."""
     if not app.conf.worker_enable_remote_control:
         return [], note("worker", "worker_enable_remote_control is off, so workers cannot be asked")
     broker = without_passwords(";".join(maybe_list(app.conf.broker_write_url or "amqp://")))
     try:
-        connection = impatient_connection(app, BROKER_ANSWERS_WITHIN)
-        if not connection.supports_exchange_type("fanout"):
+        if not app.connection_for_write().supports_exchange_type("fanout"):
             return [], note("worker", f"the broker {broker} has no control bus, so workers cannot be asked")
         # Celery starts to wait anew after each answer.
         patience = 2 * (BROKER_ANSWERS_WITHIN + timeout)
-        answers = call_within(patience, partial(_ask, app, connection, timeout))
+        answers = call_within(patience, partial(_ask, app, timeout))
     except Exception as error:
         return [], fix("worker", f"the broker {broker} cannot be reached: {type(error).__name__}: {error}")
     if answers:
@@ -52,9 +50,8 @@ def ask_workers(app: Celery, timeout: float) -> tuple[Answers, Finding | None]:
     )
 
 
-def _ask(app: Celery, connection: Connection, timeout: float) -> Answers:
-    with connection:
-        connect(connection, BROKER_ANSWERS_WITHIN)
+def _ask(app: Celery[Any], timeout: float) -> Answers:
+    with open_connection(app, BROKER_ANSWERS_WITHIN) as connection:
         replies = app.control.broadcast(COMMAND, reply=True, timeout=timeout, connection=connection)
     return sorted((pair for reply in replies for pair in reply.items()), key=itemgetter(0))
 

@@ -12,7 +12,8 @@ import pytest
 from celery import Celery
 from celery.exceptions import TaskRevokedError
 
-from jobtastic_signals.cli.watch.base import Sight
+from jobtastic_signals import UserFacingError
+from jobtastic_signals.cli.watch.base import Sight, sight_of
 from jobtastic_signals.cli.watch.plain import PlainView
 from tests.support import commands
 from tests.support.commands import WITHOUT_RICH, environment, without_codes
@@ -160,6 +161,22 @@ def test_tells_each_end_by_its_true_name(tmp_path, redis, backend):
         f"{revoked}  REVOKED  TaskRevokedError('terminated')",
     ]
     assert (status, errors) == (1, "")
+
+
+def test_shows_the_text_that_a_task_has_for_people(tmp_path, redis, backend):
+    bad = failed(backend, UserFacingError("The file has no rows."))
+    assert run(tmp_path, redis, *WATCH, bad)[1] == f"{bad}  FAILURE  The file has no rows.\n"
+
+
+@pytest.mark.parametrize(
+    ("notice", "remark"), [("host_lost", "its worker is lost"), ("ignored", "ignores its result")]
+)
+def test_says_why_a_task_does_not_go_on(notice, remark):
+    record = {"progress_percent": 40, "message": "March"}
+    status = {"task": {"id": "x", "status": "PROGRESS", "result": record, "notice": notice}}
+    sight = sight_of(status)
+    assert (sight.percent, sight.final) == (40, False)
+    assert remark in sight.message
 
 
 def test_long_results_are_cut(tmp_path, redis, backend):

@@ -7,10 +7,12 @@ import json
 import os
 import pkgutil
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import urllib.request
+import venv
 from pathlib import Path
 
 import pytest
@@ -34,30 +36,45 @@ def test_the_first_example_is_short():
     assert len(lines) <= 15
 
 
-def test_the_first_example_runs_with_a_real_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """As typed, but for the place of Redis: one run, and its value for both callers."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    with redis_server(tmp_path) as url:
-        (tmp_path / "proj.py").write_text(first_example().replace("redis://localhost", url))
-        log = tmp_path / "worker.log"
-        command = [
-            sys.executable,
-            "-m",
-            "celery",
-            "--workdir",
-            str(tmp_path),
-            "-A",
-            "proj",
-            "worker",
-            "-c",
-            "2",
-        ]
-        with running([*command, "-l", "INFO"], log, by=ENDS_BY):
-            wait_until(lambda: b" ready." in log.read_bytes(), what="the worker")
-            run = subprocess.run([sys.executable, "proj.py"], cwd=tmp_path, capture_output=True, text=True)
-        assert run.stdout == "True acme, 2026: all is well\n", run.stderr
-        assert log.read_text().count(" succeeded in ") == 1
+def test_the_first_screen_works_as_typed_in_a_new_environment(tmp_path: Path):
+    """As typed, but for the place of the package: one run, its value for both callers, and then a hit."""
+    first_screen = README.partition("These commands")[0]
+    blocks = re.findall(r"```(\w*)\n(.*?)```", first_screen, re.DOTALL)
+    (_, install), _, (_, worker), (_, program) = blocks
+    assert [kind for kind, _ in blocks] == ["", "python", "console", "console"]
+    command, printed = program.removeprefix("$ ").split("\n", 1)
+    environment = in_new_environment(tmp_path, install)
+    (tmp_path / "proj.py").write_text(first_example())
+    log = tmp_path / "worker.log"
+    shell = ["sh", "-c", f"cd '{tmp_path}' && exec {worker.removeprefix('$ ')}"]
+    with running(shell, log, environment, by=ENDS_BY):
+        wait_until(lambda: b" ready." in log.read_bytes(), what="the worker")
+        for _ in range(2):
+            assert typed(command, tmp_path, environment) == printed, log.read_text()
+    assert log.read_text().count(" succeeded in ") == 1
+
+
+def in_new_environment(folder: Path, install: str) -> dict[str, str]:
+    """The environment of commands that have what *install* installs, with this package from a wheel."""
+    (folder / "checkout").mkdir()
+    shutil.copytree(ROOT / "jobtastic_signals", folder / "checkout" / "jobtastic_signals")
+    for name in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, folder / "checkout")
+    venv.create(folder / "venv", with_pip=True)
+    pip = {**os.environ, "PATH": f"{folder}/venv/bin:{os.environ['PATH']}", "PYTHONPATH": ""}
+    typed("pip wheel --quiet --no-deps --wheel-dir wheels ./checkout", folder, pip)
+    (wheel,) = (folder / "wheels").iterdir()
+    typed(install.replace("jobtastic-signals", f"'{wheel}'"), folder, pip)
+    return {**pip, "XDG_CACHE_HOME": f"{folder}/cache"}
+
+
+def typed(line: str, folder: Path, environment: dict[str, str]) -> str:
+    """What a command prints in *folder*."""
+    done = subprocess.run(
+        line, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def write_files(page: Path, folder: Path) -> None:
@@ -152,6 +169,23 @@ def test_the_sites_that_the_page_on_progress_shows_tell_the_status(framework: st
     assert (task["status"], len(task["id"])) == ("PENDING", 36), log.read_text()
 
 
+OWNERS = """
+from flask_owners import app, celery_app
+
+celery_app.conf.update(broker_url="memory://", result_backend="cache+memory://", jobtastic_store="memory://")
+one, other, stranger = app.test_client(), app.test_client(), app.test_client()
+ids = {client.post("/reports", data={"customer": "acme"}).json["id"] for client in (one, other)}
+path = f"/task/{ids.pop()}/status/"
+print(len(ids), *(client.get(path).status_code for client in (one, other, stranger)))
+"""
+
+
+def test_the_site_with_owners_that_the_page_on_progress_shows_admits_all_who_asked(tmp_path: Path):
+    write_files(ROOT / "docs" / "progress.md", tmp_path)
+    done = in_folder(tmp_path, "-c", OWNERS)
+    assert done.stdout == "0 200 200 403\n", done.stderr
+
+
 def is_open(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
@@ -202,9 +236,15 @@ from proj import app
 app.conf.update(
     broker_url="redis://127.0.0.1:1/0", result_backend="cache+memory://", jobtastic_store="memory://"
 )
+import asyncio
+from async_views import start_async
+from canvases import start_both
+from signatures import start_slowly
 from views import count, start
 assert start("acme").state == "FAILURE"
 assert count("acme").get() == 4
+assert [call("acme").state for call in (start_slowly, start_both)] == ["FAILURE"] * 2
+assert asyncio.run(start_async("acme")).state == "FAILURE"
 """
 
 

@@ -106,7 +106,6 @@ def test_each_worker_is_told_with_what_it_has(shared, tmp_path):
         "release": changed(made, jobtastic_namespace="r2"),
         "same": made,
         "stuck": changed(made, jobtastic_store=locked, jobtastic_store_options={"timeout": 0.1}),
-        "wrong": changed(made, jobtastic_store="disk://host/path"),
     }
     with ExitStack() as stack:
         wait_until_ready(*(start(stack, tmp_path, name, other) for name, other in others.items()))
@@ -115,15 +114,12 @@ def test_each_worker_is_told_with_what_it_has(shared, tmp_path):
         )
         lock.execute("BEGIN IMMEDIATE")
         status, lines = check(tmp_path, made, "--timeout", PATIENCE)
-    bare, release, same, stuck, wrong = about("worker", lines)
+    bare, release, same, stuck = about("worker", lines)
     assert bare.startswith("fix   bare@host: the plugin is not enabled")
     assert release.startswith("fix   release@host uses this store with jobtastic_namespace='r2', and this")
     assert same == "ok    same@host uses this store"
     assert stuck.startswith(f"fix   stuck@host: its store {locked} does not answer")
-    assert wrong.startswith(
-        "fix   wrong@host has wrong settings: jobtastic_store='disk://host/path' names no"
-    )
-    assert (status, lines[-1]) == (1, "4 things to fix.")
+    assert (status, lines[-1]) == (1, "3 things to fix.")
     assert "pidbox command error" not in (tmp_path / "stuck.log").read_text()
 
 
@@ -164,6 +160,8 @@ def test_no_worker_is_no_error(shared, tmp_path):
     (told,) = about("worker", lines)
     assert told.startswith("note  no worker answered within 0.1 s")
     assert (status, lines[-1]) == (0, "Nothing to fix.")
+    required = check(tmp_path, {"conf": conf, "journal": ""}, "--timeout", "0.1", "--require-workers")
+    assert (required[0], required[1][-1]) == (1, "1 thing to fix.")
 
 
 def test_one_broker_of_several_is_enough(shared, tmp_path):

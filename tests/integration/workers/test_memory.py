@@ -84,7 +84,7 @@ def test_a_task_that_leaks_is_warned_about_in_each_of_20_runs_but_the_first(fres
         f"{DETECTED}memory_increase=0 unit=MB",
         "Jobtastic:memleak memory_usage_start=0 unit=MB",
         "Jobtastic:memleak memory_usage_end=0 unit=MB",
-        f"Jobtastic:memleak task_kwargs={{'token': '{token}'}}".replace(token, re.sub(r"\d{5,}", "0", token)),
+        "Jobtastic:memleak task_kwargs={'token': '[redacted]'}",
         "Jobtastic:memleak kind=leak growing_runs=20 of_runs=20 trend_bytes_per_run=0 peak_bytes=0",
     ]
     trend = int(re.search(r"trend_bytes_per_run=(\d+)", last[-1])[1])  # type: ignore[index]
@@ -149,12 +149,11 @@ def test_the_run_after_a_warning_is_traced_to_the_line_that_leaks(fresh, token):
     assert warned(project, ids) == [False, False, False, True, False, True]
 
 
-def test_arguments_are_redacted(fresh, token):
-    project = fresh(jobtastic_memleak_redact=["token"])
+def test_arguments_are_shown_where_nothing_is_to_be_hidden(fresh, token):
+    project = fresh(jobtastic_memleak_redact=False)
     ids = run(project.leaks, token, times=4)
     settle(project)
-    assert "Jobtastic:memleak task_kwargs={'token': '[redacted]'}" in said_of(project, ids[-1])
-    assert not any(token in line for each in ids for line in said_of(project, each))
+    assert f"Jobtastic:memleak task_kwargs={{'token': '{token}'}}" in said_of(project, ids[-1])
 
 
 @on("redis-threads")

@@ -55,8 +55,8 @@ def test_the_plugin_is_found_where_the_configuration_names_it(new_app, folder):
         ({"jobtastic_store": "disk:///srv/x?size_limit=no"}, "store", "not a positive number"),
     ],
 )
-def test_a_wrong_setting_is_told_and_the_rest_is_looked_at(new_app, wrong, subject, reason):
-    record = checked(new_app(**wrong))
+def test_a_wrong_setting_is_told_and_the_rest_is_looked_at(new_app, folder, wrong, subject, reason):
+    record = checked(new_app(**{"jobtastic_store": f"disk://{folder}", **wrong}))
     (told,) = record.about(subject, Level.FIX)
     assert reason in told
     assert (record.about("plugin"), len(record.about("worker")), record.to_fix) == (["enabled"], 1, 1)

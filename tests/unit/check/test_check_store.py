@@ -51,11 +51,14 @@ def test_a_folder_that_is_not_there_is_not_made(new_app, tmp_path):
         (0o770, Level.NOTE, "its group can write to it"),
     ],
 )
-def test_a_folder_where_others_can_write_is_told_of(app, folder, mode, level, told):
+def test_a_folder_where_others_can_write_is_refused_or_told_of(app, new_app, folder, mode, level, told):
     folder.chmod(mode)
-    (finding,) = checked(app).about("store", level)
+    (refusal,) = checked(app).about("store", Level.FIX)
+    assert "can be written by others" in refusal
+    trusting = new_app(jobtastic_store=f"disk://{folder}", jobtastic_store_options={"trust_folder": True})
+    (finding,) = checked(trusting).about("store", level)
     assert told in finding
-    assert len(checked(app).about("store", Level.OK)) == 3
+    assert len(checked(trusting).about("store", Level.OK)) == 3
 
 
 def test_little_room_is_told_of(folder, monkeypatch):
@@ -98,7 +101,7 @@ class Stuck(MemoryStore):
 def test_a_store_that_does_not_work_is_told_with_the_reason_in_time(new_app, monkeypatch, store, reason):
     if isinstance(store, Stuck):
         monkeypatch.setattr(store_check, "DEADLINE", 0.2)
-    monkeypatch.setattr(store_check, "open_store", lambda url, **options: store)
+    monkeypatch.setattr(store_check, "open_shared_store", lambda url, **options: store)
     (told,) = checked(new_app()).about("store")
     assert told == f"memory:// does not work, so nothing is shared: {reason}"
     assert store._entries == {}
@@ -115,7 +118,7 @@ def test_a_slow_store_is_not_tried_for_long(monkeypatch):
 
     monkeypatch.setattr(store_check, "LONGEST", 0.3)
     store = Slow()
-    monkeypatch.setattr(store_check, "open_store", lambda url, **options: store)
+    monkeypatch.setattr(store_check, "open_shared_store", lambda url, **options: store)
     (_, speed) = StoreHere(settings("memory://")).check()
     assert store.looked < 10
     assert float(speed.text.split()[0]) > 100
@@ -128,8 +131,10 @@ def settings(store, namespace=""):
         store_required=False,
         namespace=namespace,
         key_required=True,
+        key_context=None,
         lease=30.0,
         progress_interval=0.1,
+        progress_after=0.5,
         memleak_redact=False,
         broker_deadline=2.0,
     )
@@ -139,7 +144,7 @@ def test_passwords_are_not_told(new_app, monkeypatch):
     def refuse(url, **options):
         raise ConnectionError("refused")
 
-    monkeypatch.setattr(store_check, "open_store", refuse)
+    monkeypatch.setattr(store_check, "open_shared_store", refuse)
     (told,) = StoreHere(settings("redis://me:s3cret@host/0?password=s3cret")).check()
     assert told.text.startswith("redis://**@host/0?password=** does not work")
     record = checked(new_app(broker_url="redis://:s3cret@127.0.0.1:1/0"))

@@ -44,26 +44,54 @@ def line_of(text: str) -> int:
 
 def test_the_run_after_a_warning_is_traced(hoarding, log):
     task, traced = hoarding(memleak_trace=True)
-    for _ in range(7):
+    for _ in range(6):
         task.apply()
-    assert traced() == [False, False, False, False, True, False, True]
-    first = traced_in(log())[0]
-    assert first.startswith(
+    assert traced() == [False, False, False, False, True, False]
+    [line] = traced_in(log())
+    assert line.startswith(
         f"Jobtastic:memleak trace=01 line={__file__}:{line_of('# This' + ' line.')} increase_bytes=100"
     )
+    assert line.endswith((" share=99%", " share=100%"))
     assert not tracemalloc.is_tracing()
 
 
-def test_ten_lines_are_logged_at_most(new_app, memory_of, log):
-    app = new_app()
+def test_a_task_is_traced_once_an_hour(hoarding, log, monkeypatch):
+    task, traced = hoarding(memleak_trace=True)
+    now = 1000.0
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now)  # type: ignore[attr-defined]
+    for _ in range(8):
+        task.apply()
+    assert traced() == [False] * 4 + [True] + [False] * 3
+    now += watch.BETWEEN_TRACES
+    for _ in range(2):
+        task.apply()
+    # The first run after that hour has a warning, and the next is traced.
+    assert traced()[8:] == [False, True]
+    assert len(traced_in(log())) == 2
+
+
+def hoard(new_app, memory_of, sizes: list[int]) -> Any:
+    """A task whose lines keep so many bytes each."""
     kept: list[Any] = []
-    bodies = [f"    kept.append(bytearray({1000 * (n + 1)}))\n" for n in range(15)]
+    bodies = "".join(f"    kept.append(bytearray({size}))\n" for size in sizes)
     names: dict[str, Any] = {"__name__": __name__, "kept": kept, "memory": memory_of}
-    source = "def keep():\n    memory.resident += 2000000\n" + "".join(bodies)
-    exec(compile(source, "hoard.py", "exec"), names)
-    task = real(
-        app.task(names["keep"], name="proj.keep", shared=False, memleak_threshold=1, memleak_trace=True)
+    exec(compile(f"def keep():\n    memory.resident += 2000000\n{bodies}", "hoard.py", "exec"), names)
+    return real(
+        new_app().task(names["keep"], name="proj.keep", shared=False, memleak_threshold=1, memleak_trace=True)
     )
+
+
+def test_only_lines_with_a_real_share_of_the_growth_are_logged(new_app, memory_of, log):
+    task = hoard(new_app, memory_of, [1000, 900_000, 2000, 80_000, 3000])
+    for _ in range(5):
+        task.apply()
+    lines = traced_in(log())
+    assert [line.split()[2].partition("hoard.py")[2] for line in lines] == [":4", ":6"]
+    assert [line.rpartition(" ")[2] for line in lines] == ["share=91%", "share=8%"]
+
+
+def test_ten_lines_are_logged_at_most(new_app, memory_of, log):
+    task = hoard(new_app, memory_of, [100_000 + 1000 * n for n in range(15)])
     for _ in range(5):
         task.apply()
     lines = traced_in(log())
@@ -120,8 +148,8 @@ def test_what_a_traced_run_adds_does_not_count(hoarding, log):
     task, _ = hoarding(memleak_trace=True)
     for _ in range(8):
         task.apply()
-    # The fourth, sixth and eighth; the runs between them were traced.
-    assert sum("memleak_detected" in text for text in warnings_in(log())) == 3
+    # All from the fourth on but the fifth, which was traced.
+    assert sum("memleak_detected" in text for text in warnings_in(log())) == 4
 
 
 def test_growth_that_python_does_not_allocate_is_logged_so(leaky, log):
@@ -130,12 +158,10 @@ def test_growth_that_python_does_not_allocate_is_logged_so(leaky, log):
     task.apply()
     trace = Trace.begin()
     assert trace is not None
-    trace.end = lambda lines: []  # type: ignore[method-assign]
+    trace.end = lambda lines, least_share=0.0: []  # type: ignore[method-assign]
     watch._log_trace(trace, True)
     Trace.end(trace, 1)
-    assert traced_in(log()) == [
-        "Jobtastic:memleak trace=00 no line grew: it is not Python that allocates the memory"
-    ]
+    assert traced_in(log()) == [f"Jobtastic:memleak trace=00 {watch.NO_LINE}"]
 
 
 # Options.
