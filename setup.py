@@ -10,7 +10,9 @@ VERSION = next(
     if line.startswith("__version__")
 )
 
-REDIS = ["celery[redis]>=5.4,<5.8", "redis>=5"]
+CELERY = ">=5.4,<5.8"
+# Celery 5.4 by itself takes any kombu, whose newest releases need a newer redis-py than it allows.
+REDIS = [f"celery[redis]{CELERY}", "kombu[redis]>=5.4", "redis>=5"]
 MEMCACHED = ["pymemcache>=4"]
 DJANGO = ["django>=4.2"]
 FLASK = ["flask>=3", "itsdangerous>=2.1"]
@@ -38,7 +40,7 @@ setup(
     entry_points={"celery.commands": ["jobtastic = jobtastic_signals.cli:jobtastic"]},
     python_requires=">=3.10",
     install_requires=[
-        "celery>=5.4,<5.8",
+        f"celery{CELERY}",
         "blinker>=1.8",
         "diskcache>=5.6",
         "platformdirs>=4",

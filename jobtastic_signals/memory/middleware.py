@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from celery.utils.log import get_task_logger
 from celery.utils.saferepr import saferepr
@@ -18,6 +20,8 @@ from ..installation import Installation
 from ..keys.binding import OMITTED, binder_of, catch_all_in, parameters_of
 from ..middleware import Middleware
 from ..options import Option, finite_number
+from ..support.redaction import REDACTED, redacted_arguments
+from ..support.shown import one_line
 from ..support.time_limits import caught
 from .growth import Growth, GrowthReport
 from .process import Trace, peak, resident, tidied
@@ -26,14 +30,23 @@ __all__ = ["MemoryWatch"]
 
 #: Formats the task's id and name into each line, like every logger under ``celery.task``. It has to have that
 #: name: a parent that is set would be replaced once somebody asks for the logger ``jobtastic_signals``.
-logger = get_task_logger("celery.task.jobtastic")
+logger: logging.Logger = get_task_logger("celery.task.jobtastic")
 
 MEGABYTE = 1_000_000
 
-#: How many lines of code a trace shows, and how many characters of the arguments a warning shows.
-TRACED_LINES, SHOWN = 10, 1024
+#: How many lines of code a trace shows, and the least share of the whole growth that each of them has.
+TRACED_LINES, LEAST_SHARE = 10, 0.05
 
-REDACTED = "[redacted]"
+#: Seconds between two traces of a task in one process, since a traced run is several times slower.
+BETWEEN_TRACES = 3600.0
+
+#: How many characters of the arguments a warning shows.
+SHOWN = 1024
+
+NO_LINE = (
+    f"no line has {LEAST_SHARE:.0%} of what Python allocated: the memory comes from many places, or Python "
+    "does not allocate it"
+)
 
 UNATTRIBUTED = (
     "Other runs may go on in this process at the same time, so this cannot be attributed to this run."
@@ -57,7 +70,7 @@ MEMLEAK_THRESHOLD = Option(
 MEMLEAK_TRACE = Option(
     "memleak_trace",
     default=False,
-    accepts="True to trace the run after a warning with tracemalloc, or False",
+    accepts="True to trace the run after a warning with tracemalloc, once an hour at most, or False",
     parse=_parse_trace,
 )
 
@@ -83,10 +96,12 @@ class _TaskMemory:
     """What one task has added to the memory of this process.
 
     :ivar trace_next: whether to trace the next run.
+    :ivar no_trace_before: the earliest time of the next trace, by the monotonic clock.
     """
 
     growth: Growth = field(default_factory=Growth)
     trace_next: bool = False
+    no_trace_before: float = -math.inf
 
 
 class _ProcessMemory:
@@ -152,7 +167,7 @@ class MemoryWatch(Middleware):
     that calls them.
     """
 
-    options = (MEMLEAK_THRESHOLD, MEMLEAK_TRACE)
+    options: ClassVar[tuple[Option, ...]] = (MEMLEAK_THRESHOLD, MEMLEAK_TRACE)
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
@@ -177,7 +192,8 @@ class MemoryWatch(Middleware):
         task = process.tasks.get(run.task.name)
         if task is not None and task.trace_next:
             measure.trace = Trace.begin()
-            task.trace_next = measure.trace is None
+            if measure.trace is not None:
+                task.trace_next, task.no_trace_before = False, time.monotonic() + BETWEEN_TRACES
 
     def after_run(self, run: Run, state: str | None, value: Any) -> None:
         """Measure again, also after a failure, and warn if the run grew."""
@@ -198,7 +214,7 @@ class MemoryWatch(Middleware):
         if report.kind == "warm-up":
             _log_warm_up(report)
         else:
-            task.trace_next = run.policy["memleak_trace"]
+            task.trace_next = run.policy["memleak_trace"] and time.monotonic() >= task.no_trace_before
             self._warn(run, measure, report)
 
     def _warn(self, run: Run, measure: _Measurement, report: GrowthReport) -> None:
@@ -252,17 +268,20 @@ def _log_warm_up(report: GrowthReport) -> None:
 
 
 def _log_trace(trace: Trace, alone: bool) -> None:
-    lines = trace.end(TRACED_LINES)
+    lines = trace.end(TRACED_LINES, LEAST_SHARE)
     for number, line in enumerate(lines, 1):
         logger.warning(
             "Jobtastic:memleak trace=%02d %s%s", number, line, "" if alone else f". {UNATTRIBUTED}"
         )
     if not lines:
-        logger.warning("Jobtastic:memleak trace=00 no line grew: it is not Python that allocates the memory")
+        logger.warning("Jobtastic:memleak trace=00 %s", NO_LINE)
 
 
-def _arguments(run: Run, redacted: bool | frozenset[str]) -> dict[str, Any]:
-    """Return the arguments of the run by name. If they do not fit the task, positional ones are left out."""
+def _arguments(run: Run, redact: bool | frozenset[str]) -> dict[str, Any]:
+    """Return the arguments of the run by name, without what is secret.
+
+    If they do not fit the task, positional ones are left out.
+    """
     parameters = parameters_of(type(run.task))
     catch_all = catch_all_in(parameters)
     try:
@@ -272,19 +291,15 @@ def _arguments(run: Run, redacted: bool | frozenset[str]) -> dict[str, Any]:
     else:
         given = {name: value for name, value in zip(parameters, values, strict=True) if value is not OMITTED}
         caught = given.pop(catch_all, {})
-    if _is_redacted(catch_all, redacted):
+    if not isinstance(redact, bool) and catch_all in redact:
         caught = dict.fromkeys(caught, REDACTED)
     given.update(caught)
-    return {name: REDACTED if _is_redacted(name, redacted) else value for name, value in given.items()}
-
-
-def _is_redacted(name: str | None, redacted: bool | frozenset[str]) -> bool:
-    return redacted if isinstance(redacted, bool) else name in redacted
+    return redacted_arguments(given, redact)
 
 
 def _shown(arguments: Mapping[str, Any]) -> str:
     # The __repr__ of an argument may raise.
     with caught(lambda error: None):
-        return str(saferepr(arguments, maxlen=SHOWN))
+        return one_line(str(saferepr(arguments, maxlen=SHOWN)), SHOWN)
     kinds = {name: type(value).__name__ for name, value in arguments.items()}
-    return str(saferepr(kinds, maxlen=SHOWN))
+    return one_line(str(saferepr(kinds, maxlen=SHOWN)), SHOWN)

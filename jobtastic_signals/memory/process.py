@@ -117,10 +117,11 @@ class Trace:
             cls._busy.release()
             raise
 
-    def end(self, lines: int) -> list[str]:
+    def end(self, lines: int, least_share: float = 0.0) -> list[str]:
         """Return the lines of code whose memory grew most, and stop what :meth:`begin` started.
 
         :param lines: how many to return at most.
+        :param least_share: the least part of the whole growth that a line has, from 0 to 1.
         """
         try:
             # What only waits for the garbage collector has not grown.
@@ -131,10 +132,13 @@ class Trace:
                 tracemalloc.stop()
             self._busy.release()
         grown = sorted((each for each in found if each.size_diff > 0), key=lambda each: -each.size_diff)
+        whole = sum(each.size_diff for each in grown)
         return [
             f"line={each.traceback[0].filename}:{each.traceback[0].lineno} "
-            f"increase_bytes={each.size_diff} increase_blocks={each.count_diff}"
+            f"increase_bytes={each.size_diff} increase_blocks={each.count_diff} "
+            f"share={each.size_diff / whole:.0%}"
             for each in grown[:lines]
+            if each.size_diff >= least_share * whole
         ]
 
 
