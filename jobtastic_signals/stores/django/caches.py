@@ -8,7 +8,7 @@ function, no code. For Redis and Memcached that is an option of Django's backend
 from __future__ import annotations
 
 import io
-import pickle
+import pickle  # nosec B403  # for an unpickler that looks up no name
 from types import FunctionType
 from typing import Any
 
