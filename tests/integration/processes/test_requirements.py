@@ -48,7 +48,7 @@ def wheel(tmp_path_factory: Any) -> Path:
     return next(folder.glob("*.whl"))
 
 
-@pytest.mark.thorough
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("celery", ["5.4", "5.5", "5.6", "5.7"])
 def test_the_redis_extra_fits_each_celery(wheel, celery, tmp_path):
     venv.create(tmp_path / "env", with_pip=True)

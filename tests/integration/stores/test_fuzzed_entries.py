@@ -185,6 +185,6 @@ def test_an_entry_that_nobody_of_ours_wrote_costs_its_own_key(subject: Subject) 
     subject.survives_many(FEW)
 
 
-@pytest.mark.thorough
+@pytest.mark.exhaustive
 def test_thousands_of_them_do_so_too(subject: Subject) -> None:
     subject.survives_many(MANY)

@@ -98,7 +98,7 @@ def test_stamps_of_strangers_cost_at_most_a_warning(project, token):
     assert {"key", "called", "waits"} <= check(project, token, 150).keys()
 
 
-@pytest.mark.thorough
+@pytest.mark.exhaustive
 @on("redis-threads")
 def test_twenty_thousand_of_them_cost_no_more(project, token):
     check(project, token, 20_000)

@@ -137,22 +137,32 @@ def serve(
     }
     env = {"TEST_SITE": json.dumps(config), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     place = f"tests.support.web.{module}"
-    command = gunicorn(server, port, f"{place}:create_app()") if name in PRELOADED else [place]
+    command = gunicorn(server, port, f"{place}:create_app()", tmp_path) if name in PRELOADED else [place]
     log = tmp_path / "site.log"
     with running([sys.executable, "-W", "default", "-m", *command], log, env) as process:
         site = Site(f"http://127.0.0.1:{port}", create_celery(celery_conf), tmp_path, log, process)
         try:
             wait_until(lambda: _serves(site, process), what=f"{name} answering")
+            if name in PRELOADED:
+                # Gunicorn loses a signal to a process that has just been forked.
+                wait_until(lambda: log.read_text().count(READY) == WORKERS, what="all processes")
             yield site
         finally:
             close(site.app)
             print(f"log of {name}:\n{log.read_bytes()[-20_000:].decode(errors='replace')}")
 
 
-def gunicorn(worker: str, port: int, app: str) -> list[str]:
+#: What each process of Gunicorn prints when it serves.
+READY = "this process serves\n"
+
+
+def gunicorn(worker: str, port: int, app: str, folder: Path) -> list[str]:
     """The arguments of Python for a Gunicorn that would wait for ten minutes for an open answer."""
+    hooks = folder / "gunicorn_hooks.py"
+    hooks.write_text(f"def post_worker_init(worker):\n    print({READY!r}, end='', flush=True)\n")
     return [
         "gunicorn",
+        f"--config={hooks}",
         "--preload",
         f"--bind=127.0.0.1:{port}",
         f"--worker-class={worker}",
