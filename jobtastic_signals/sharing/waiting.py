@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from celery import states
 from celery.exceptions import Ignore
 
 from .. import celery_internals, events
@@ -116,6 +117,8 @@ class Wait:
             records.write_record(run.task.backend, run.request, meta["result"])
 
     def _seconds(self, run: Run) -> int:
+        if self.meta is not None and self.meta["status"] in states.READY_STATES:
+            return 1  # That run has just ended, and is about to release its claim.
         elapsed = max(self.claim.at - self.claim.since, 0.0)
         left = _left_by_progress(self.meta)
         if left is None:

@@ -83,6 +83,7 @@ def test_a_call_that_waits_is_delivered_a_few_times_and_answered_soon(open_queue
         lost = late()
     [begins], [ends] = client.runs("reports", token, "begins"), client.runs("reports", token, "ends")
     took = ends["at"] - begins["at"]
-    # On a busy machine the run takes longer, and then one delivery more is right.
-    assert 2 <= deliveries(rig.log(), waiting.id) <= most + (took > seconds + 0.1)
+    # On a busy machine the run takes longer, or ends just as a delivery asks: then one delivery more is right.
+    is_busy = lost > 0 or took > seconds + 0.1
+    assert 2 <= deliveries(rig.log(), waiting.id) <= most + is_busy
     assert ended(rig, waiting.id) - ends["at"] - lost <= max(1, took / 10)
