@@ -28,17 +28,13 @@ logger: logging.Logger = logging.getLogger(__name__)
 #: Seconds that a waiting delivery is away at most.
 LONGEST_WAIT = 30
 
-#: Seconds that have passed at most since a run has estimated its time left, where nothing is late.
-ESTIMATE_AGE = 0.5
-
 
 def seconds_to_wait(elapsed: float, left: float | None) -> int:
     """Return for how many whole seconds a delivery goes away.
 
     A known time left is nearly used up, so that an estimate that is too long costs little. Near its end, the
-    delivery comes back within a second after the run has ended, even if the estimate is a little old.
-    Otherwise a delivery is away for about as long as the run has gone on, so the number of its deliveries
-    grows with the logarithm of that.
+    delivery comes back within a second after the run has ended. Otherwise a delivery is away for about as
+    long as the run has gone on, so the number of its deliveries grows with the logarithm of that.
 
     :param elapsed: seconds for which the run has gone on.
     :param left: seconds that it is expected to go on; ``None`` if nobody knows.
@@ -46,12 +42,12 @@ def seconds_to_wait(elapsed: float, left: float | None) -> int:
     >>> seconds_to_wait(0.2, None), seconds_to_wait(8.0, None), seconds_to_wait(600.0, None)
     (1, 8, 30)
     >>> seconds_to_wait(2.0, 28.0), seconds_to_wait(29.0, 1.2), seconds_to_wait(29.0, 1.8)
-    (25, 1, 2)
+    (25, 2, 2)
     """
     if left is None:
         seconds = elapsed
     else:
-        seconds = left * 0.9 if left > 5 else left - ESTIMATE_AGE + 1
+        seconds = left * 0.9 if left > 5 else math.ceil(left)
     return min(max(int(seconds), 1), LONGEST_WAIT)
 
 

@@ -41,11 +41,10 @@ from tests.support.unit_apps import (
         (8.7, None, 8),
         (30.0, None, 30),
         (600.0, None, 30),
-        # The end of a few seconds is not slept through, also if the estimate is a little old.
+        # An estimate of a few seconds is used up, and never cut to nothing.
         (100.0, 0.0, 1),
         (100.0, 0.2, 1),
-        (100.0, 1.2, 1),
-        (100.0, 1.5, 2),
+        (100.0, 1.2, 2),
         (100.0, 5.0, 5),
         # A longer one is nearly used up.
         (100.0, 5.1, 4),
