@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from celery import states
 from celery.exceptions import Ignore
 
 from .. import celery_internals, events
@@ -113,7 +112,8 @@ class Wait:
             records.write_record(run.task.backend, run.request, meta["result"])
 
     def _seconds(self, run: Run) -> int:
-        if self.meta is not None and self.meta["status"] in states.READY_STATES:
+        ended = backend.ended_at(self.meta)
+        if ended is not None and ended > self.claim.since:
             return 1  # That run has just ended, and is about to release its claim.
         elapsed = max(self.claim.at - self.claim.since, 0.0)
         left = _left_by_progress(self.meta)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 from contextvars import ContextVar
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from celery import signals, states
@@ -10,9 +13,9 @@ from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 from kombu.utils.limits import TokenBucket
 
-from jobtastic_signals import events
+from jobtastic_signals import Claim, events
 from jobtastic_signals.progress.history import History
-from jobtastic_signals.sharing.waiting import seconds_to_wait
+from jobtastic_signals.sharing.waiting import Wait, seconds_to_wait
 from tests.support.calls import BOTH, HERD
 from tests.support.unit_apps import (
     Consumer,
@@ -56,6 +59,17 @@ from tests.support.unit_apps import (
 def test_a_delivery_is_away_for_whole_seconds(elapsed, left, seconds):
     assert seconds_to_wait(elapsed, left) == seconds
     assert type(seconds_to_wait(elapsed, left)) is int
+
+
+@pytest.mark.parametrize(("ended", "seconds"), [(1010.0, 1), (990.0, 20)], ids=["this run", "an earlier one"])
+def test_a_run_that_has_just_ended_is_waited_for_a_second(ended, seconds):
+    """An outcome from before the claim is that of an earlier run with the same id."""
+    done = datetime.datetime.fromtimestamp(ended, datetime.timezone.utc).isoformat()
+    claim = Claim("owner", 1050.0, 1000.0, "w/1", at=1020.0)
+    history: Any = SimpleNamespace(of=lambda name: SimpleNamespace(durations=()))
+    wait = Wait("key", claim, True, history, {"status": "SUCCESS", "result": 1, "date_done": done})
+    run: Any = SimpleNamespace(task=SimpleNamespace(name="proj.task"))
+    assert wait._seconds(run) == seconds
 
 
 @pytest.fixture
