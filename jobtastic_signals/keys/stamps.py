@@ -100,6 +100,10 @@ def _is_number(value: object, largest: float = _LARGEST) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= largest
 
 
+def _is_number_or_none(value: object) -> bool:
+    return value is None or _is_number(value)
+
+
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and _is_number(value)
 
@@ -121,6 +125,7 @@ _FIELDS: Mapping[str, Callable[[object], bool]] = {
     "waiting_for": _is_owner_or_none,
     "after": is_sound_id,
     "waits": _is_count,
+    "expected": _is_number_or_none,
     "withdrawable": _is_withdrawal,
 }
 

@@ -29,7 +29,7 @@ from ..support.shown import shown
 from ..support.time_limits import caught
 from .answers import Answers, announce, mark, read_result
 from .claims import Claims, Share, has_ended, seconds_until
-from .waiting import Wait
+from .waiting import Wait, in_place, seconds_left
 
 __all__ = ["Sharing"]
 
@@ -177,7 +177,23 @@ class Sharing(Middleware):
         elif run.is_eager or celery_internals.is_fanout(run.task.app, _exchange_of(run)):
             share.lease = None  # It cannot wait, so it runs without a claim.
         else:
-            run.decision = Wait(key, claim, is_for_result, self._history, meta)
+            left = seconds_left(run.task.name, claim, meta, self._history)
+            wait = Wait(key, claim, is_for_result, meta, left, run.stamp.get("expected"))
+            self._wait(run, key, share, wait)
+
+    def _wait(self, run: Run, key: str, share: Share, wait: Wait) -> None:
+        """Let a delivery wait for another one: where it is, if that is nearly over and then ends."""
+
+        def is_over(entry: Result | Claim | None) -> bool:
+            return not (isinstance(entry, Claim) and entry.is_same_hold(wait.claim))
+
+        entry: Result | Claim | None = wait.claim
+        if wait.is_nearly_over:
+            entry = in_place(lambda: self._claims.claim(run, key, share.lease), is_over)
+        if is_over(entry):
+            self._decide(run, key, share, entry)
+        else:
+            run.decision = wait
 
     def _succeed(self, run: Run, key: str, share: Share, value: Any) -> None:
         store, policy = self._installation.store, run.policy

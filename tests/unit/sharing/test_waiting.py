@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,8 @@ from kombu.utils.limits import TokenBucket
 
 from jobtastic_signals import Claim, events
 from jobtastic_signals.progress.history import History
-from jobtastic_signals.sharing.waiting import Wait, seconds_to_wait
+from jobtastic_signals.sharing import waiting
+from jobtastic_signals.sharing.waiting import seconds_left, seconds_to_wait
 from tests.support.calls import BOTH, HERD
 from tests.support.unit_apps import (
     Consumer,
@@ -47,7 +49,9 @@ from tests.support.unit_apps import (
         # An estimate of a few seconds is used up, and never cut to nothing.
         (100.0, 0.0, 1),
         (100.0, 0.2, 1),
-        (100.0, 1.2, 2),
+        (100.0, 0.5, 1),
+        (100.0, 1.2, 1),
+        (100.0, 1.5, 2),
         (100.0, 5.0, 5),
         # A longer one is nearly used up.
         (100.0, 5.1, 4),
@@ -61,15 +65,24 @@ def test_a_delivery_is_away_for_whole_seconds(elapsed, left, seconds):
     assert type(seconds_to_wait(elapsed, left)) is int
 
 
-@pytest.mark.parametrize(("ended", "seconds"), [(1010.0, 1), (990.0, 20)], ids=["this run", "an earlier one"])
-def test_a_run_that_has_just_ended_is_waited_for_a_second(ended, seconds):
+@pytest.mark.parametrize(
+    ("left", "overdue", "seconds"),
+    [(0.0, 0.9, 1), (0.0, 3.0, 3), (0.0, 70.0, 30), (4.0, 2.0, 4), (20.0, 6.0, 18), (None, 6.0, 100)],
+)
+def test_a_run_that_goes_on_after_its_expected_end_is_asked_for_less_and_less(left, overdue, seconds):
+    assert seconds_to_wait(100.0, left, overdue) == min(seconds, 30)
+
+
+@pytest.mark.parametrize(
+    ("ended", "left"), [(1010.0, 0.0), (990.0, None)], ids=["this run", "an earlier one"]
+)
+def test_a_run_that_has_just_ended_is_waited_for_no_more(ended, left):
     """An outcome from before the claim is that of an earlier run with the same id."""
     done = datetime.datetime.fromtimestamp(ended, datetime.timezone.utc).isoformat()
     claim = Claim("owner", 1050.0, 1000.0, "w/1", at=1020.0)
     history: Any = SimpleNamespace(of=lambda name: SimpleNamespace(durations=()))
-    wait = Wait("key", claim, True, history, {"status": "SUCCESS", "result": 1, "date_done": done})
-    run: Any = SimpleNamespace(task=SimpleNamespace(name="proj.task"))
-    assert wait._seconds(run) == seconds
+    meta = {"status": "SUCCESS", "result": 1, "date_done": done}
+    assert seconds_left("proj.task", claim, meta, history) == left
 
 
 @pytest.fixture
@@ -126,6 +139,48 @@ def test_the_progress_of_the_run_tells_how_long(app, task, waits, clock):
     clock.advance(3)
     deliver_one(app)
     assert waits == [18]
+
+
+def test_a_run_that_is_about_to_end_is_waited_for_on_the_spot(app, task, waits, runs, monkeypatch):
+    claim = run_elsewhere(task)
+    task.backend.store_result("owner", {"time_remaining": 0.4}, "PROGRESS")
+    result = task.apply_async((1,), task_id="waits")
+    payload = b'["application/json", "utf-8"]\n"theirs"'
+    pauses: list[float] = []
+
+    def end_the_third_time(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            store_of(app).complete(key_of(task, 1), "owner", claim.delivery, payload, ttl=0, kept_for=3600)
+
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=time.monotonic, sleep=end_the_third_time))
+    deliver_one(app)
+    assert result.get(timeout=1) == "theirs"
+    assert waits == []
+    assert runs == []
+    assert len(pauses) == 3
+
+
+def test_a_run_that_does_not_end_as_expected_is_not_waited_for_on_the_spot_again(app, task, waits, clock):
+    run_elsewhere(task)
+    task.backend.store_result("owner", {"time_remaining": 0.0}, "PROGRESS")
+    task.apply_async((1,), task_id="waits")
+    for _ in range(6):
+        deliver_one(app)
+        clock.advance(waits[-1])
+    assert waits == [1, 1, 2, 4, 8, 16]
+
+
+def test_a_stay_ends_soon_if_the_run_goes_on(app, task, waits, monkeypatch, clock):
+    run_elsewhere(task)
+    task.backend.store_result("owner", {"time_remaining": 0.4}, "PROGRESS")
+    task.apply_async((1,), task_id="waits")
+    now = SimpleNamespace(monotonic=lambda: clock.now, sleep=clock.advance)
+    monkeypatch.setattr(waiting, "time", now)
+    began = clock.now
+    deliver_one(app)
+    assert waits == [1]
+    assert waiting.LONGEST_STAY <= clock.now - began <= waiting.LONGEST_STAY + waiting.LONGEST_PAUSE
 
 
 @pytest.mark.parametrize("left", [-1, None, True, "20", float("inf"), float("nan")])

@@ -151,11 +151,16 @@ def test_it_drops_the_expires_of_the_task_too(app, runs):
 def test_it_says_when_it_was_called_whom_it_waits_for_and_how_often(app, task):
     message, again = wait_once(task, 1)
     stamp, first = again.headers["jobtastic"], message.headers["jobtastic"]
-    assert stamp == {**first, "waits": 1, "waiting_for": "owner"}
+    assert stamp == {**first, "waits": 1, "waiting_for": "owner", "expected": None}
     store_of(app).claim(key_of(task, 1), "another", "another/1", 6000)
     execute(receive(app, again))
     (third,) = published(app)
-    assert third.headers["jobtastic"] == {**first, "waits": 2, "waiting_for": "another"}
+    assert third.headers["jobtastic"] == {
+        **first,
+        "waits": 2,
+        "waiting_for": "another",
+        "expected": None,
+    }
 
 
 def test_one_that_did_not_say_when_it_was_called_says_when_it_arrived(app, task, clock):
@@ -190,7 +195,7 @@ def test_a_message_of_protocol_1_keeps_its_stamp_and_its_headers(old, runs):
     task = add_task(old, runs)
     message, again = wait_once(task, 1, headers={"trace": "00-abc"}, expires=60)
     first, stamp = message.headers["jobtastic"], again.headers["jobtastic"]
-    assert stamp == {**first, "waits": 1, "waiting_for": "owner"}
+    assert stamp == {**first, "waits": 1, "waiting_for": "owner", "expected": None}
     assert again.headers["trace"] == "00-abc"
     changed = {"eta", "expires"}
     changed |= {"argsrepr", "kwargsrepr", "headers"}  # Celery adds them to what it has read.
