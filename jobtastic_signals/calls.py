@@ -224,6 +224,7 @@ class Run:
     :ivar stamp: what the client said; empty for messages that our client side did not see.
     :ivar delivery: a token for this delivery. It starts with the name of the worker, up to a ``/``. ``None``
         for a message that never began to run.
+    :ivar pid: the process that may still run a lost run; ``None`` if none does.
     :ivar decision: what happens instead of the body; ``None`` to run it.
     :ivar key: the name of all identical calls; ``None`` if it could not be made, or nothing is shared.
     :ivar stands_in: whether it is an eager run whose result others can look up by its id.
@@ -239,6 +240,7 @@ class Run:
     stamp: Mapping[str, Any] = field(default_factory=dict)
     message: Context | None = None
     delivery: str | None = field(default_factory=lambda: f"/{uuid.uuid4().hex}")
+    pid: int | None = None
     decision: Decision | None = None
     key: str | None = None
     stands_in: bool = False

@@ -147,13 +147,15 @@ def task_failure(
     if run is None or run.id != task_id:
         received = _received.get(task_id)
         message = Context(received.request_dict) if received is not None else request
-        _run_lost(sender, task_id, args, kwargs, message, f"{_worker()}/")
+        pid = getattr(received, "worker_pid", None)
+        _run_lost(sender, task_id, args, kwargs, message, f"{_worker()}/", pid)
 
 
 def task_revoked(sender: Task[Any, Any], request: Any, **_: Any) -> None:
     """See a run that was revoked or has expired, queued or running."""
     # Without a token it never ran here: its claim is a queued one.
-    _run_lost(sender, request.id, request.args, request.kwargs, request, _token_of(request))
+    token, pid = _token_of(request), getattr(request, "worker_pid", None)
+    _run_lost(sender, request.id, request.args, request.kwargs, request, token, pid)
 
 
 def task_unknown(sender: Any, id: str, message: Any, **_: Any) -> None:
@@ -230,13 +232,19 @@ def _is_wanted(installation: Installation, request: Any, withdrawable: float) ->
 
 
 def _run_lost(
-    task: Task[Any, Any], task_id: str, args: Any, kwargs: Any, request: Any, delivery: str | None
+    task: Task[Any, Any],
+    task_id: str,
+    args: Any,
+    kwargs: Any,
+    request: Any,
+    delivery: str | None,
+    pid: int | None,
 ) -> None:
     found = sharing_of(task)
     if found is not None:
         installation, policy = found
         stamp = stamp_of(request, task_id)
-        run = Run(task, policy, task_id, args, kwargs, None, stamp, request, delivery)
+        run = Run(task, policy, task_id, args, kwargs, None, stamp, request, delivery, pid)
         installation.stack.walk_back("run_lost", run)
 
 

@@ -85,7 +85,7 @@ class Middleware:
         """See a run that ended without :meth:`after_run`: killed, timed out, revoked or expired.
 
         Called in the worker's main process, where ``run`` is made anew. It can come after :meth:`after_run`
-        as well, and more than once.
+        as well, and more than once. The body may still go on for a moment, in the process ``run.pid``.
         """
 
 

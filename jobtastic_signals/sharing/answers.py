@@ -18,7 +18,7 @@ from ..stores import Claim, Result
 from ..support.rare_warnings import rare_warnings
 from ..support.shown import shown, shown_error
 from ..support.time_limits import caught
-from .claims import Claims, has_earlier_result, has_ended
+from .claims import Claims, has_earlier_result, has_ended, was_violent
 
 __all__ = ["Answers", "announce", "in_beat", "mark", "read_result"]
 
@@ -59,8 +59,8 @@ class Answers:
         # A success is as good as a cached result for as long as that would be one.
         if has_ended(claim, meta, success_counts_after=call.policy.result_ttl):
             return None, claim  # Its release was lost, or is still to come.
-        if has_earlier_result(claim, meta):
-            # The caller would take it for this run's. A queued claim holds nobody back.
+        if has_earlier_result(claim, meta) or was_violent(claim, meta):
+            # The caller would take it for this run's, or for its own. A queued claim holds nobody back.
             return None, None if claim.is_running else claim
         return self._join(call, claim, meta), None
 

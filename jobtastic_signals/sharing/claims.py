@@ -6,7 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery import Task, states
+from celery.exceptions import TaskRevokedError
 from celery.utils import uuid
 
 from .. import events
@@ -16,7 +18,10 @@ from ..results import backend
 from ..stores import Claim, Result
 from .leases import Lease
 
-__all__ = ["Claims", "Share", "has_earlier_result", "has_ended", "seconds_until"]
+__all__ = ["Claims", "Share", "has_earlier_result", "has_ended", "seconds_until", "was_violent"]
+
+#: How the worker's main process ends a run whose body may still go on.
+_VIOLENT = (TaskRevokedError, Terminated, TimeLimitExceeded, WorkerLostError)
 
 
 @dataclass(eq=False)
@@ -140,16 +145,32 @@ def has_ended(claim: Claim, meta: backend.Meta | None, *, success_counts_after: 
     Only an ending after the claim was made counts: a task id can run again. If a host's clock is behind the
     store's, an ending may go unnoticed until the lease lapses.
 
+    The violent end of a run does not count: see :func:`was_violent`.
+
     :param meta: what the result backend knows of the owner.
     :param success_counts_after: seconds after which a success is an ending. Celery shows a success to
         everybody before the process can store it, so it may be worth waiting for; ``None`` for never.
     """
     ended = backend.ended_at(meta)
-    if meta is None or ended is None or ended <= claim.since:
+    if meta is None or ended is None or ended <= claim.since or was_violent(claim, meta):
         return False
     if meta["status"] != states.SUCCESS:
         return True
     return success_counts_after is not None and time.time() - ended >= success_counts_after
+
+
+def was_violent(claim: Claim, meta: backend.Meta | None) -> bool:
+    """Return whether a worker's main process has stored the end of the owner, while the body may go on.
+
+    Celery stores the end of a time limit or a termination before the process is dead. It stores that a task
+    was revoked as long as it knows of no run, and the run continues. And the end of a process that was lost
+    can be stored when another delivery of the same id has begun.
+
+    :param meta: what the result backend knows of the owner.
+    """
+    if meta is None or not claim.is_running:
+        return False
+    return meta["status"] == states.REVOKED or isinstance(meta["result"], _VIOLENT)
 
 
 def has_earlier_result(claim: Claim, meta: backend.Meta | None) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+from functools import partial
 from typing import Any, ClassVar
 
 from celery import current_task, states
@@ -24,6 +25,7 @@ from ..options import Option, seconds
 from ..progress.history import History
 from ..results import backend, index, payload
 from ..stores import REMEMBERED_FOR, Claim, Result
+from ..support.processes import when_ended
 from ..support.rare_warnings import rare_warnings
 from ..support.shown import shown
 from ..support.time_limits import caught
@@ -132,11 +134,14 @@ class Sharing(Middleware):
             self._claims.release(run.task, key, run.id, run.delivery, requeue=requeue)
 
     def run_lost(self, run: Run) -> None:
-        """Release the claim of a run that ended in another way."""
+        """Release the claim of a run that ended in another way, once its body has ended.
+
+        Celery reports a time limit and a termination before the process is dead.
+        """
         key = key_of(run)
         self._release_stamped(run, key)
         if key is not None:
-            self._claims.release(run.task, key, run.id, run.delivery)
+            when_ended(run.pid, partial(self._claims.release, run.task, key, run.id, run.delivery))
 
     def _send_run_again(self, call: Call, run: Run) -> None:
         """Stamp the next message of a run: a retry, or the same call that waits."""

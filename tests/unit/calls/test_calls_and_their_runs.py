@@ -152,7 +152,7 @@ def test_a_run_takes_over_from_an_owner_that_ended_and_waits_for_one_that_did_no
         double.backend.store_result("first", KeyError("x"), state)
     ended = deliver(app, second)
     again = [message.headers["id"] for message in published(app)]
-    if state == states.PENDING:
+    if state != states.FAILURE:  # A run that was revoked may go on.
         assert (ended.info.state, again) == (states.IGNORED, ["second"])
         assert entry_of(double, 21).owner == "first"
     else:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import datetime
 import time
 import uuid
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery import states
+from celery.exceptions import TaskRevokedError
 from celery.utils.time import maybe_iso8601
 
 from jobtastic_signals.sharing import claims
@@ -49,6 +52,25 @@ def test_a_state_that_is_no_end_says_nothing(frozen, status):
 
 def test_without_a_result_backend_nothing_is_known(frozen):
     assert not has_ended(CLAIM, None, success_counts_after=0)
+
+
+RUNNING = replace(CLAIM, delivery="w/1")
+
+VIOLENT = [TaskRevokedError("revoked"), Terminated(15), TimeLimitExceeded(5), WorkerLostError("lost")]
+
+
+@pytest.mark.parametrize("error", VIOLENT, ids=lambda error: type(error).__name__)
+def test_the_violent_end_of_a_run_does_not_count(frozen, error):
+    """Its body may go on: Celery stores the end first, or that of an earlier delivery of the same id."""
+    violent = {**meta(states.FAILURE, 5), "result": error}
+    assert not has_ended(RUNNING, violent, success_counts_after=0)
+    assert not has_ended(RUNNING, meta(states.REVOKED, 5), success_counts_after=0)
+    # A queued message that was revoked has no body.
+    assert has_ended(CLAIM, violent, success_counts_after=0)
+
+
+def test_the_end_that_a_run_stored_itself_counts(frozen):
+    assert has_ended(RUNNING, {**meta(states.FAILURE, 5), "result": ValueError("no")}, success_counts_after=0)
 
 
 @pytest.mark.parametrize("after", [None, 0, 2, 60])
@@ -203,12 +225,18 @@ def test_a_delivery_waits_two_seconds_for_the_result_of_a_success(
     assert waits(double) is expected
 
 
-@pytest.mark.parametrize("state", ENDS)
-def test_a_delivery_takes_the_key_at_once_from_what_ended_without_a_success(app, recent, state):
+def test_a_delivery_takes_the_key_at_once_from_what_ended_without_a_success(app, recent):
     double = add_tasks(app, **HERD)
-    ended_owner(double, state, KeyError("x"))
+    ended_owner(double, states.FAILURE, KeyError("x"))
     assert not waits(double)
     assert entry_of(double, 1) is None, "it ran, and gave the key up"
+
+
+def test_a_delivery_waits_for_a_run_that_was_revoked_and_may_go_on(app, recent):
+    double = add_tasks(app, **HERD)
+    owner = ended_owner(double, states.REVOKED, TaskRevokedError("revoked"))
+    assert waits(double)
+    assert entry_of(double, 1).owner == owner
 
 
 def test_a_delivery_waits_for_an_id_that_runs_again(app, clock):
