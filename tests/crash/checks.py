@@ -110,7 +110,8 @@ def _answers_until(run: Run, call: Call) -> float:
     kept = CACHED_FOR if run.task == "cached" else 0.0
     if call.how == "plain" and run.stored is not None and not kept:
         return run.stored  # From then on the result backend says that there is nothing to join.
-    known = [each for each in (run.done, run.stored, run.end, run.seen) if each is not None]
+    # A process that was killed may have stored its outcome just before.
+    known = [each for each in (run.done, run.stored, run.killed, run.end, run.seen) if each is not None]
     return (known[0] if known else float("inf")) + kept
 
 

@@ -168,9 +168,9 @@ class Contention:
             time.sleep(random.uniform(0.5, 1.5))
             if running := watch.running:
                 victim = random.choice(running)
-                self.project.journal.write("killed", of=victim)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(victim, signal.SIGKILL)
+                    self.project.journal.write("killed", of=victim)
         for process in processes:
             assert process.returncode == 0, (self.folder / "callers.log").read_text()[-3000:]
 

@@ -60,6 +60,7 @@ class Run:
     :ivar stored: when the result backend had its outcome at the latest.
     :ivar done: when the package had dealt with it at the latest.
     :ivar seen: when its process was last seen alive, if the body did not end.
+    :ivar killed: when its process was killed, at the latest.
     """
 
     task: str
@@ -72,6 +73,7 @@ class Run:
     stored: float | None = None
     done: float | None = None
     seen: float | None = None
+    killed: float | None = None
 
     @property
     def over(self) -> float:
@@ -155,6 +157,9 @@ class Events:
         run = self._run_of(record)
         if run is not None and run.done is None:
             run.done = record["at"]
+
+    def _killed(self, record: Record) -> None:
+        self._by_pid[record["of"]].killed = record["at"]
 
     def _gone(self, record: Record) -> None:
         run = self._by_pid[record["of"]]

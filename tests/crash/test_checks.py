@@ -76,6 +76,10 @@ WRONG: dict[str, tuple[list[Record], str]] = {
         [*run(A, 1, 2), *call(1.5, A, how="later", countdown=1)],
         "older run",
     ),
+    "an answer is older than its call, and its process was killed before that": (
+        [*run(A, 1, 2)[:2], *damage("killed", 2.5, of=1), *call(3, A)],
+        "older run",
+    ),
     "an answer belongs to another key": (
         [*run(A, 1, 2), *call(1.5, A, key="other")],
         "by a run of work('k')",
@@ -108,6 +112,10 @@ RIGHT: dict[str, list[Record]] = {
     ],
     "a call is made during the run": [*run(A, 1, 2), *call(1.5, A)],
     "a call is made before the run": [*run(A, 1, 2), *call(0.5, A)],
+    "a run's process was killed before it could say that its outcome is stored": [
+        *run(A, 1, 2)[:2],
+        *[*damage("killed", 2.5, of=1), *call(2.3, A)],
+    ],
     "a run was ended before it could say so, and another begins": [
         *[
             *run(A, 1, None),
