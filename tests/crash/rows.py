@@ -96,7 +96,7 @@ def _rows() -> Iterator[Row]:
 
 ROWS = tuple(_rows())
 
-#: The rows that the normal tests run.
+#: The rows that the thorough tests run.
 SHORT = frozenset(
     row
     for row in ROWS
@@ -110,4 +110,12 @@ SHORT = frozenset(
         ("store_emptied", "body", "redis"),
         ("term", "queued", "disk"),
     }
+)
+
+#: Those that the normal tests run too.
+SHORTEST = frozenset(
+    row
+    for row in SHORT
+    if (row.fault, row.moment, row.store)
+    in {("child_killed", "body", "disk"), ("child_killed", "publishing", "redis")}
 )

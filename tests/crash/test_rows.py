@@ -9,7 +9,7 @@ import pytest
 
 from .checks import violations
 from .journal import Journal
-from .rows import FAULTS, LEFT_OUT, MOMENTS, ROWS, SHORT, Row
+from .rows import FAULTS, LEFT_OUT, MOMENTS, ROWS, SHORT, SHORTEST, Row
 from .scenario import perform
 from .servers import RabbitMQ
 
@@ -20,6 +20,8 @@ def _marked(row: Row) -> list[pytest.MarkDecorator]:
     marks = [pytest.mark.crash]
     if row in SHORT:
         marks.append(pytest.mark.short)
+    if row in SHORT - SHORTEST:
+        marks.append(pytest.mark.thorough)
     if row.broker == "rabbitmq":
         marks.append(pytest.mark.xdist_group("rabbitmq"))
     return marks

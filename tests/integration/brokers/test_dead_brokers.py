@@ -20,6 +20,7 @@ from jobtastic_signals import (
 )
 from jobtastic_signals.installation import installation_on
 from tests.support.fallbacks import store_payload, tasks_on, timed
+from tests.support.rare import mainly
 from tests.support.servers import redis_server
 from tests.support.sockets import DEAD, refusing, silent
 from tests.support.unit_apps import (
@@ -35,14 +36,19 @@ from tests.support.workers.project import close
 
 @pytest.mark.parametrize(
     ("how", "protocol", "which"),
-    [
-        (how, protocol, which)
-        for how in DEAD
-        for protocol in ("redis", "amqp")
-        for which in ("alive", "dead", "same")
-        # Where nobody answers, each waits for most of the deadline.
-        if how == "refused" or protocol == "redis" or which == "alive"
-    ],
+    mainly(
+        *(("refused", *which) for which in (("redis", "alive"), ("redis", "dead"), ("amqp", "same"))),
+        ("silent", "redis", "alive"),
+        ("never accepts", "amqp", "alive"),
+        of=[
+            (how, protocol, which)
+            for how in DEAD
+            for protocol in ("redis", "amqp")
+            for which in ("alive", "dead", "same")
+            # Where nobody answers, each waits for most of the deadline.
+            if how == "refused" or protocol == "redis" or which == "alive"
+        ],
+    ),
 )
 def test_a_dead_broker_is_answered_in_time_and_all_see_how(new_app, redis_url, how, protocol, which):
     with DEAD[how]() as address, refusing() as nobody:

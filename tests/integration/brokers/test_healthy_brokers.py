@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from textwrap import dedent
 
+import pytest
 import redis
 
 from jobtastic_signals import BrokerUnavailableError, delay_or_fail
@@ -35,6 +36,7 @@ _PROJECT = """
 """
 
 
+@pytest.mark.thorough
 def test_a_cold_process_with_little_of_a_processor_reaches_it(redis_url, tmp_path):
     """Its imports alone take longer than the deadline."""
     (tmp_path / "proj.py").write_text(dedent(_PROJECT).format(url=redis_url, folder=tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import contextmanager
 
 import pytest
@@ -10,6 +11,7 @@ import redis
 from jobtastic_signals import delay_or_fail
 from jobtastic_signals.installation import installation_on
 from tests.support.fallbacks import tasks_on, timed
+from tests.support.rare import mainly
 from tests.support.servers import redis_server
 from tests.support.sockets import DEAD, refusing, silent
 from tests.support.unit_apps import published
@@ -24,8 +26,13 @@ def client_of(new_app, *urls, **conf):
     close(app)
 
 
-@pytest.mark.parametrize("how", DEAD)
-@pytest.mark.parametrize("protocol", ["redis", "amqp"])
+@pytest.mark.parametrize(
+    ("protocol", "how"),
+    mainly(
+        ("redis", "refused"), ("amqp", "refused"), ("redis", "silent"),
+        of=itertools.product(["redis", "amqp"], DEAD),
+    ),
+)  # fmt: skip
 def test_calls_go_through_the_address_that_answers(new_app, redis_url, shared, protocol, how):
     alive = f"{redis_url}/2" if protocol == "redis" else shared.rabbitmq()
     with (

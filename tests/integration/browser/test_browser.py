@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.rare import rare
 from tests.support.web.browser import INSIDE, Page, new_id, progress
 
 MALICIOUS = '<img src=x onerror="window.ran=1"><script>window.ran=2</script>&lt;b&gt; {{7*7}}'
 
 
-@pytest.fixture(scope="module", params=["django", "asgi"])
+@pytest.fixture(scope="module", params=[rare("django"), "asgi"])
 def site(request, open_site):
     return open_site(request.param, authorize="everybody")
 
@@ -103,19 +104,19 @@ def test_an_unknown_total_is_counted(site, page):
     ("percent", "seconds", "words"),
     [
         (0, 300, "Estimating the time left"),
-        (0, -1, ""),
-        (42, -1, ""),
+        rare(0, -1, ""),
+        rare(42, -1, ""),
         (42, 0, "A few seconds left"),
-        (42, 4.9, "A few seconds left"),
-        (42, 5, "About 5 seconds left"),
+        rare(42, 4.9, "A few seconds left"),
+        rare(42, 5, "About 5 seconds left"),
         (42, 43, "About 45 seconds left"),
-        (42, 56, "About 1 minute left"),
-        (42, 89, "About 1 minute left"),
+        rare(42, 56, "About 1 minute left"),
+        rare(42, 89, "About 1 minute left"),
         (42, 130, "About 2 minutes left"),
-        (42, 3599, "About 1 hour left"),
+        rare(42, 3599, "About 1 hour left"),
         (42, 5000, "About 1.5 hours left"),
-        (42, 86399, "About 1 day left"),
-        (42, 1e6, "About 11.5 days left"),
+        rare(42, 86399, "About 1 day left"),
+        rare(42, 1e6, "About 11.5 days left"),
     ],
 )
 def test_the_time_left_is_said_as_people_say_it(site_of_words, page, percent, seconds, words):

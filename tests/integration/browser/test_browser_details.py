@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.rare import rare
 from tests.support.servers import wait_until
 from tests.support.web.browser import ELEMENT, INSIDE, Page, progress
 from tests.support.web.stub import Stub, stub
@@ -68,7 +69,7 @@ def test_the_bar_never_runs_backwards_when_a_task_starts(site, page):
     assert all(earlier <= later for earlier, later in itertools.pairwise(film))
 
 
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("width", [360, rare(1200)])
 def test_it_is_as_high_in_each_state(site, page, width):
     site.content = "Yearly report"
     page.cdp("Emulation.setDeviceMetricsOverride", width=width, height=640, deviceScaleFactor=1, mobile=False)

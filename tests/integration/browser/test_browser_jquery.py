@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.rare import rare
 from tests.support.servers import wait_until
 from tests.support.web import site as site_module
 from tests.support.web.browser import new_id, progress
@@ -17,7 +18,7 @@ SCRIPT = Path(site_module.__file__).with_name("jquery_polling.js")
 HEAD = "<!doctype html><script src=/file/jquery.js></script><script src=/file/jquery_polling.js></script>"
 
 
-@pytest.fixture(scope="module", params=["flask", "django"])
+@pytest.fixture(scope="module", params=["flask", rare("django")])
 def site(request, open_site):
     if not JQUERY.exists():
         message = f"{JQUERY} is not installed"

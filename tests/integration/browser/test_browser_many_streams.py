@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.rare import rare
 from tests.support.servers import wait_until
 from tests.support.web.browser import Page, new_id, progress
 
@@ -43,7 +44,7 @@ def streams(*pages: Page) -> int:
     return sum(page.run("return streams.size") for page in pages)
 
 
-@pytest.mark.parametrize("scripts", [COUNT, COUNT + NO_LOCKS], ids=["locks", "no locks"])
+@pytest.mark.parametrize("scripts", [COUNT, rare(COUNT + NO_LOCKS)], ids=["locks", "no locks"])
 def test_eight_elements_all_move_and_the_site_still_answers(site, page, scripts):
     tasks = [new_id() for _ in range(8)]
     for percent in (10, 50, 60):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from jobtastic_signals.web.tokens import SecretSigner
+from tests.support.rare import mainly, rare
 from tests.support.servers import wait_until
 from tests.support.web.browser import ELEMENT, INSIDE, new_id, progress
 from tests.support.web.npm import npm_file
@@ -120,7 +121,7 @@ def site(open_site):
 
 
 # The first two of them run idiomorph too.
-@pytest.fixture(params=["turbo", "htmx", pytest.param("idiomorph", marks=pytest.mark.thorough), "morphdom"])
+@pytest.fixture(params=["turbo", rare("htmx"), rare("idiomorph"), rare("morphdom")])
 def morpher(request):
     return MORPHERS[request.param]
 
@@ -134,6 +135,7 @@ def tokens(task_id):
         wait_until(lambda token=token: signer.sign(task_id) != token, what="the next second")
 
 
+@pytest.mark.parametrize("morpher", mainly("turbo", "morphdom", of=MORPHERS), indirect=True)
 def test_a_new_token_for_the_same_task_restarts_nothing(site, page, morpher):
     task_id = new_id()
     first, second = itertools.islice(tokens(task_id), 2)

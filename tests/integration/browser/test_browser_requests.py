@@ -8,12 +8,13 @@ import signal
 
 import pytest
 
+from tests.support.rare import mainly, rare
 from tests.support.servers import wait_until
 from tests.support.web.browser import ELEMENT, new_id, progress
 from tests.support.web.servers import serve
 
 
-@pytest.fixture(scope="module", params=["flask", "asgi"])
+@pytest.fixture(scope="module", params=[rare("flask"), "asgi"])
 def each_site(request, open_site):
     return open_site(request.param, authorize="everybody")
 
@@ -57,6 +58,7 @@ def test_a_server_that_fails_three_times_is_asked_again_until_it_recovers(each_s
     assert len(page.told("error")) == 3
 
 
+@pytest.mark.thorough
 def test_it_waits_longer_after_each_failed_request(site, page):
     task_id = new_id()
     site.fail(f"{task_id}/status", times=3)
@@ -97,6 +99,7 @@ def test_a_server_that_does_not_answer_is_asked_again(celery_conf, tmp_path, pag
         page.shows(percent="42%", foot="")
 
 
+@pytest.mark.thorough
 def test_it_asks_no_sooner_than_a_server_says(celery_conf, tmp_path, page):
     nowhere = {**celery_conf(), "result_backend": "redis://127.0.0.1:1/0"}
     with serve("asgi", nowhere, tmp_path, authorize="everybody") as site:
@@ -106,7 +109,7 @@ def test_it_asks_no_sooner_than_a_server_says(celery_conf, tmp_path, page):
     assert pauses(page)[0] >= 5000
 
 
-@pytest.mark.parametrize("status", [429, 502, 503])
+@pytest.mark.parametrize("status", mainly(503, of=[429, 502, 503]))
 def test_a_busy_server_is_asked_again(site, page, status):
     task_id = new_id()
     site.fail(f"{task_id}/status", times=1, status=status)
@@ -115,7 +118,7 @@ def test_a_busy_server_is_asked_again(site, page, status):
     assert [event["detail"] for event in page.told("error")] == [{"status": status, "retrying": True}]
 
 
-@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize("status", mainly(403, of=[403, 404]))
 def test_a_refusal_is_final(site, page, status):
     task_id = new_id()
     site.fail(f"{task_id}/status", times=100, status=status)
@@ -138,7 +141,7 @@ def test_an_id_without_permission_is_not_asked_for_twice(celery_conf, tmp_path, 
         page.shows(status="PENDING", state="waiting")
 
 
-@pytest.mark.parametrize("end", ["mark_as_done", "mark_as_failure", "mark_as_revoked"])
+@pytest.mark.parametrize("end", ["mark_as_done", rare("mark_as_failure"), rare("mark_as_revoked")])
 def test_it_asks_no_more_when_the_task_has_ended(site, page, end):
     task_id = new_id()
     page.open(f"{site.url}/page/{task_id}?interval=100")

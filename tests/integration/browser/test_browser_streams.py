@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.rare import rare
 from tests.support.web.browser import ELEMENT, new_id, progress
 from tests.support.web.servers import serve
 
 
-@pytest.fixture(scope="module", params=["asgi", "flask"])
+@pytest.fixture(scope="module", params=["asgi", rare("flask")])
 def site(request, open_site):
     return open_site(request.param, authorize="everybody", stream=True)
 
 
-@pytest.fixture(scope="module", params=["asgi", "flask"])
+@pytest.fixture(scope="module", params=["asgi", rare("flask")])
 def site_without(request, open_site):
     return open_site(request.param, authorize="everybody", stream=False)
 

@@ -13,6 +13,7 @@ import pytest
 from jobtastic_signals.stores.disk import DiskStore
 from tests.support.checks import PROJECT
 from tests.support.commands import COMMAND, WITHOUT_RICH, environment, run, started, without_codes
+from tests.support.rare import rare
 
 #: The imports are made before the user changes, since that one may not be able to read them.
 AS_NOBODY = COMMAND.replace(
@@ -31,7 +32,7 @@ main()
 )
 
 
-@pytest.mark.parametrize("inside", ["", "/inside"])
+@pytest.mark.parametrize("inside", ["", rare("/inside")])
 def test_a_folder_of_another_user_is_told_of(inside):
     with tempfile.TemporaryDirectory() as outer:
         Path(outer).chmod(0o755)
@@ -88,7 +89,7 @@ def test_a_pipe_gets_a_line_for_each_task_and_finding(project, store):
     assert last == "Nothing to fix."
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [80, rare(120)])
 def test_a_terminal_gets_columns_that_fit(project, store, columns):
     status, printed, errors = run(project, *CHECK, columns=columns, STORE=store)
     assert (status, errors) == (0, "")
@@ -101,7 +102,7 @@ def test_a_terminal_gets_columns_that_fit(project, store, columns):
     assert lines[-1] == "Nothing to fix."
 
 
-@pytest.mark.parametrize("columns", [None, 80])
+@pytest.mark.parametrize("columns", [None, rare(80)])
 def test_what_is_to_fix_makes_the_exit_status(project, columns):
     status, printed, errors = run(project, *CHECK, columns=columns, STORE="disk://host/path")
     assert (status, errors) == (1, "")
@@ -112,7 +113,7 @@ def test_what_is_to_fix_makes_the_exit_status(project, columns):
 EVIL = r"\x1b[2J[red]\x07\u202e"
 
 
-@pytest.mark.parametrize("columns", [None, 200])
+@pytest.mark.parametrize("columns", [rare(None), 200])
 def test_what_a_project_says_stays_text(project, columns):
     with (project / "proj.py").open("a") as file:
         file.write(f'app.conf.jobtastic_namespace = "{EVIL}"\n')
@@ -130,7 +131,7 @@ def test_without_rich_a_terminal_gets_lines(project, store):
     assert "pip install 'jobtastic-signals[cli]'" in errors
 
 
-@pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
+@pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, rare({"TERM": "dumb"})], ids=str)
 def test_it_has_no_colours_where_none_are_wanted(project, store, env):
     status, printed, _ = run(project, *CHECK, columns=80, STORE=store, **env)
     assert status == 0
@@ -138,7 +139,7 @@ def test_it_has_no_colours_where_none_are_wanted(project, store, env):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("jobtastic", "check", "--timeout=0"), ("jobtastic", "check", "x")], ids=str
+    "arguments", [("jobtastic", "check", "--timeout=0"), rare(("jobtastic", "check", "x"))], ids=str
 )
 def test_wrong_usage_is_an_error(project, arguments):
     status, printed, errors = run(project, *arguments)

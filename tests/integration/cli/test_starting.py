@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.support.commands import COMMAND, environment, run
+from tests.support.rare import rare
 from tests.support.servers import running, wait_until
 from tests.support.workers.projects import ENDS_BY
 
@@ -42,13 +43,15 @@ CELERY_JOBTASTIC_STORE = "django://default"
                 "jobtastic_lease=",
             ],
         ),
-        ("CELERY_JOBTASTIC_STORE = 'redis//localhost'", COMMAND, ["names no store; the stores are disk://"]),
+        rare(
+            "CELERY_JOBTASTIC_STORE = 'redis//localhost'", COMMAND, ["names no store; the stores are disk://"]
+        ),
         (
             "CELERY_JOBTASTIC_STORE = 'redis://localhost'",
             WITHOUT_REDIS,
             ["redis:// needs redis, which is not installed: pip install 'jobtastic-signals[redis]'"],
         ),
-        (LOCMEM, COMMAND, ["LocMemCache is private to each process"]),
+        rare(LOCMEM, COMMAND, ["LocMemCache is private to each process"]),
     ],
     ids=["misspelt", "URL", "driver", "LocMemCache"],
 )

@@ -19,6 +19,7 @@ from celery import Celery
 
 import jobtastic_signals
 from jobtastic_signals.demo.results import Backend
+from tests.support.rare import rare
 from tests.support.servers import wait_until
 
 pytest.importorskip("rich", reason="the demo needs the extra 'demo'")
@@ -158,6 +159,7 @@ def test_quotes_the_warning_of_the_task_that_leaks_and_has_none_of_the_other(dem
     assert "✔ 10 runs of tidy: the log has no warning" in shown
 
 
+@pytest.mark.thorough
 def test_is_not_as_promised_without_the_plugin(tmp_path):
     """What plain Celery does right has its tick, and no scene as a whole has."""
     status, printed, errors = run(*DEMO, "--without-plugin", folder=tmp_path)
@@ -176,7 +178,7 @@ def test_is_not_as_promised_without_the_plugin(tmp_path):
     assert f"Not as promised: {SCENES[0]}" in printed
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, rare(signal.SIGTERM)])
 def test_tidies_up_when_interrupted(tmp_path, signum):
     if signal.getsignal(signum) is signal.SIG_IGN:
         pytest.skip("the demo ignores what its parent ignores, as under nohup")
@@ -315,6 +317,7 @@ def test_clicks_share_a_run_and_then_its_result(site):
     assert (site.forget(), site.forget()) == (True, False)
 
 
+@pytest.mark.thorough
 def test_two_tabs_watch_one_run(site, tmp_path):
     pytest.importorskip("selenium")
     from tests.support.web.browser import Page, chromium
@@ -378,7 +381,7 @@ def test_another_site_cannot_click(site, headers, refused):
     assert site.request("tally", Origin=site.url.rstrip("/"))[0] == 200
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, rare(signal.SIGTERM)])
 def test_the_page_ends_tidily_in_the_midst_of_a_report(tmp_path, signum):
     if signal.getsignal(signum) is signal.SIG_IGN:
         pytest.skip("the demo ignores what its parent ignores, as under nohup")

@@ -16,6 +16,7 @@ from celery import Celery
 
 from jobtastic_signals import update_progress
 from tests.support.progress import run
+from tests.support.rare import rare
 from tests.support.servers import postgresql_server, running, wait_until
 from tests.support.workers.projects import ROOT
 
@@ -42,6 +43,7 @@ def close_connections(port: int, *, last_used_for: str = "") -> int:
     )
 
 
+@pytest.mark.thorough
 def test_background_progress_recovers_in_django(port, redis_url, tmp_path):
     """With django-celery-results, where each thread keeps a connection for as long as it can."""
     module = "tests.support.workers.django_results"
@@ -77,7 +79,7 @@ def test_background_progress_recovers_in_django(port, redis_url, tmp_path):
     assert "could not be written" not in Path(tmp_path / "worker.log").read_text()
 
 
-@pytest.mark.parametrize("is_kept", [True, False], ids=["connections are kept", "and not"])
+@pytest.mark.parametrize("is_kept", [True, rare(False)], ids=["connections are kept", "and not"])
 def test_background_progress_recovers_with_sqlalchemy(new_app, port, is_kept):
     url = f"db+postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
     app = new_app(result_backend=url, database_short_lived_sessions=not is_kept)

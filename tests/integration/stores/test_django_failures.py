@@ -53,6 +53,7 @@ def test_a_server_that_is_stopped(own_redis, open_django, use):
     fails_in_time(partial(use, store))
 
 
+@pytest.mark.thorough
 def test_nothing_is_decided_late_by_a_server_that_goes_on(own_redis, open_django):
     alias, process = own_redis
     store = open_django(alias=alias, timeout=TIMEOUT)

@@ -73,6 +73,7 @@ def test_what_somebody_else_changes_waits_and_is_an_error_when_the_timeout_is_ov
     assert put(open_django(), "key") is True
 
 
+@pytest.mark.thorough
 def test_a_process_that_is_killed_with_the_mutex_stops_others_for_some_seconds(django_conf, open_django):
     run(open_django(), "owner")
     context = multiprocessing.get_context("spawn")

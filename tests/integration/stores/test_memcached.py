@@ -70,6 +70,7 @@ def test_threads_with_a_store_each_are_atomic(url):
     contend(multiprocessing.dummy, partial(open_patient, url), rounds=5)
 
 
+@pytest.mark.thorough
 def test_processes_are_atomic(url):
     contend(multiprocessing.get_context("spawn"), partial(open_patient, url), rounds=2)
 

@@ -94,6 +94,7 @@ def places(tmp_path_factory):
         yield places
 
 
+@pytest.mark.thorough
 class TestMemcachedStoreOnSeveralServers(StoreConformance):
     examples, rounds = 20, 3
 

@@ -73,6 +73,7 @@ class TestRedisStore(StoreConformance):
         return make_store
 
 
+@pytest.mark.thorough
 class TestRedisStoreByTls(StoreConformance):
     examples, rounds = 5, 3
 
@@ -82,6 +83,7 @@ class TestRedisStoreByTls(StoreConformance):
             yield make_store
 
 
+@pytest.mark.thorough
 class TestRedisStoreByASocket(StoreConformance):
     examples, rounds = 5, 3
 

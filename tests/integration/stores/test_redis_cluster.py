@@ -44,6 +44,7 @@ def home_of(key, nodes):
     return nodes.nodes[slot_of(key) * len(nodes.nodes) // CLUSTER_SLOTS]
 
 
+@pytest.mark.thorough
 class TestRedisStoreOnACluster(StoreConformance):
     examples, rounds = 5, 5
 

@@ -12,6 +12,7 @@ from jobtastic_signals import stores
 from jobtastic_signals.settings import Settings
 from jobtastic_signals.stores import open_store
 from jobtastic_signals.testing.conformance.base import complete, put, queue, run
+from tests.support.rare import rare
 from tests.support.redis_servers import redis_server
 from tests.support.servers import reserve_port, wait_until
 from tests.support.stores.failing import goes_on_without_sharing, recovers
@@ -31,9 +32,9 @@ from tests.support.stores.project import Project
     "url",
     [
         "redis://{0}",
-        "rediss://{0}",
+        rare("rediss://{0}"),
         "redis+cluster://{0}",
-        "redis+cluster://{0};redis+cluster://{0};redis+cluster://{0};redis+cluster://{0}",
+        rare("redis+cluster://{0};redis+cluster://{0};redis+cluster://{0};redis+cluster://{0}"),
         "sentinel://{0};sentinel://{0};sentinel://{0}?master_name=main",
     ],
     ids=["redis", "rediss", "cluster", "four nodes", "sentinels"],

@@ -29,6 +29,7 @@ def make_store(watched):
         yield make_store
 
 
+@pytest.mark.thorough
 class TestRedisStoreWithSentinels(StoreConformance):
     examples, rounds = 5, 5
 

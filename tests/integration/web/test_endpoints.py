@@ -12,6 +12,7 @@ import pytest
 from django.core import signing
 
 import jobtastic_signals.web
+from tests.support.rare import mainly
 from tests.support.servers import wait_until
 from tests.support.web import site as sites
 from tests.support.web.servers import SERVERS
@@ -19,9 +20,14 @@ from tests.support.web.servers import SERVERS
 SCRIPT = Path(jobtastic_signals.web.__file__).parent / "static" / "jobtastic-progress.js"
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=mainly("flask", "django", "asgi", of=SERVERS))
 def server(request):
     return request.param
+
+
+def under(*servers):
+    """Run a normal test under these servers alone."""
+    return pytest.mark.parametrize("server", mainly(*servers, of=SERVERS))
 
 
 @pytest.fixture
@@ -51,6 +57,7 @@ def assert_refused(reply, code, *, status):
 # What a waiting person is told
 
 
+@under(*SERVERS)
 def test_progress_is_told_as_it_is(site, task_id):
     meta = {"progress_percent": 40, "time_remaining": 3, "completed": 2, "total": 5, "message": "<b>"}
     site.store(task_id, meta, "PROGRESS")
@@ -59,6 +66,7 @@ def test_progress_is_told_as_it_is(site, task_id):
     assert reply.json() == {"task": {"id": task_id, "status": "PROGRESS", "result": meta}}
 
 
+@under(*SERVERS)
 def test_a_success_comes_with_its_result(site, task_id):
     site.store(task_id, {"rows": 3}, "SUCCESS")
     task = status(site, site.token(task_id)).json()["task"]
@@ -79,6 +87,7 @@ def test_a_failure_comes_without_its_traceback(site, task_id):
     }
 
 
+@under("flask")
 def test_a_failure_comes_with_its_traceback_where_the_site_says_so(server, open_site, task_id):
     site = open_site(server, traceback=True)
     site.store(task_id, ValueError("no such customer"), "FAILURE", traceback="Traceback: all of it")
@@ -120,6 +129,7 @@ def test_head_is_answered_as_get_without_a_body(site, task_id):
 # Who may ask
 
 
+@under(*SERVERS)
 def test_a_plain_id_is_refused_where_nobody_judges_it(site, task_id):
     site.store(task_id, "secret", "SUCCESS")
     assert_refused(status(site, task_id), "token_required", status=403)
@@ -145,6 +155,7 @@ def test_authorize_is_given_the_request_of_its_framework(server, open_site, task
     assert_refused(status(site, task_id, headers={"Cookie": "user=other"}), "forbidden", status=403)
 
 
+@under("flask", "asgi")
 def test_an_authorize_that_raises_is_an_error_of_the_site_and_no_yes(server, open_site, task_id):
     site = open_site(server, authorize="broken")
     site.store(task_id, "secret", "SUCCESS")
@@ -154,6 +165,7 @@ def test_an_authorize_that_raises_is_an_error_of_the_site_and_no_yes(server, ope
     wait_until(lambda: "a bug of the site's own" in site.log.read_text(), what="a log of the bug")
 
 
+@under(*SERVERS)
 def test_a_changed_token_is_refused(site, task_id):
     token = site.token(task_id)
     other = str(uuid.uuid4())
@@ -179,6 +191,7 @@ def test_what_the_same_secret_signed_for_another_purpose_is_no_token(server, sit
     assert_refused(status(site, signed), "bad_token", status=403)
 
 
+@under("django")
 def test_a_token_expires(server, open_site, task_id):
     site = open_site(server, max_age=1)
     token = site.token(task_id)
@@ -279,6 +292,7 @@ def stranded_site(server, open_site):
     return open_site(server, conf={"result_backend": "redis://127.0.0.1:1/0"}, stream=True)
 
 
+@under("asgi")
 @pytest.mark.parametrize("path", ["status", "events"])
 def test_a_backend_that_is_down_is_unavailable_for_now(stranded_site, task_id, path):
     reply = stranded_site.get(f"/task/{stranded_site.token(task_id)}/{path}/")
@@ -287,6 +301,7 @@ def test_a_backend_that_is_down_is_unavailable_for_now(stranded_site, task_id, p
     assert "Traceback" not in stranded_site.log.read_text()
 
 
+@under("asgi")
 @pytest.mark.parametrize("path", ["status", "events"])
 @pytest.mark.parametrize(
     "stored",
@@ -300,6 +315,7 @@ def test_a_status_that_cannot_be_read_is_not_taken_for_an_outage(server, open_si
     assert_refused(reply, "unreadable_state", status=422)
 
 
+@under("asgi")
 def test_an_app_without_a_backend_is_an_error_of_the_site(server, open_site, task_id):
     site = open_site(server, conf={"result_backend": None})
     assert status(site, site.token(task_id)).status == 500

@@ -12,26 +12,19 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
+from tests.support.rare import mainly
 from tests.support.servers import wait_until
 from tests.support.web.events import Events
 from tests.support.web.nginx import nginx
-from tests.support.web.servers import PRELOADED, WORKERS, serve
+from tests.support.web.servers import PRELOADED, SERVERS, WORKERS, serve
 
 #: The number of statuses that a process reads at a time.
 READERS = 8
 
 
-def rare(name):
-    return pytest.param(name, marks=pytest.mark.thorough)
-
-
 @pytest.fixture(
     scope="module",
-    params=[
-        "flask-gthread",
-        "django-gevent",
-        *map(rare, sorted(set(PRELOADED) - {"flask-gthread", "django-gevent"})),
-    ],
+    params=mainly("flask-gthread", of=PRELOADED),
 )
 def preloaded(request, celery_conf, redis_url, tmp_path_factory):
     """A site that has answered requests of its own before it forked, with two workers."""
@@ -80,7 +73,7 @@ def proxy(tmp_path_factory):
         yield url
 
 
-@pytest.mark.parametrize("server", ["flask", "django", "django-asgi", "asgi"])
+@pytest.mark.parametrize("server", mainly("flask", "asgi", of=["flask", "django", "django-asgi", "asgi"]))
 def test_each_event_passes_nginx_at_once(server, open_site, proxy, task_id):
     site = open_site(server, stream=True)
     path = f"{urlsplit(proxy).path}{urlsplit(site.url).port}/task/{site.token(task_id)}/events/"
@@ -99,24 +92,7 @@ def test_nginx_compresses_what_is_no_stream(open_site, proxy):
 
 @pytest.mark.parametrize(
     "server",
-    [
-        "asgi",
-        "django-asgi",
-        "flask-gthread",
-        *map(
-            rare,
-            [
-                "django-gthread",
-                "flask-gevent",
-                "django-gevent",
-                "asgi-gunicorn",
-                "asgi-uvicorn-worker",
-                "flask",
-                "flask-werkzeug",
-                "django",
-            ],
-        ),
-    ],
+    mainly("flask-gthread", "asgi", of=[*SERVERS, *PRELOADED]),
 )
 def test_an_open_stream_keeps_no_server_from_shutting_down(server, celery_conf, tmp_path, task_id):
     with serve(server, celery_conf(), tmp_path, stream=True) as site:

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.support.rare import mainly
 from tests.support.shared import Shared
 from tests.support.workers.project import close
-from tests.support.workers.projects import SETUPS, client_of
+from tests.support.workers.projects import OFTEN, SETUPS, client_of
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +31,7 @@ def open_project(shared: Shared) -> Iterator[Callable[[str], SimpleNamespace]]:
         close(project.app)
 
 
-@pytest.fixture(params=SETUPS)
+@pytest.fixture(params=mainly(*OFTEN, of=SETUPS))
 def project(
     request: pytest.FixtureRequest, open_project: Callable[[str], SimpleNamespace]
 ) -> Iterator[SimpleNamespace]:

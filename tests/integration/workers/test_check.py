@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sqlite3
@@ -14,6 +15,7 @@ from kombu.transport import filesystem
 from jobtastic_signals.demo.broker import Channel
 from jobtastic_signals.stores.disk import DiskStore
 from tests.support.commands import environment, run
+from tests.support.rare import mainly
 from tests.support.servers import running
 from tests.support.sockets import DEAD, refusing
 from tests.support.workers.projects import ENDS_BY, celery, on, wait_until_ready
@@ -55,7 +57,7 @@ def changed(made, **conf):
     return {**made, "conf": {**made["conf"], **conf}}
 
 
-@on("redis-prefork", "filesystem-prefork", "rabbitmq-prefork")
+@on("redis-prefork", rarely=("filesystem-prefork", "rabbitmq-prefork"))
 def test_a_worker_with_the_same_store_shares_it(project, tmp_path):
     made = project.made
     if project.setup.startswith("filesystem"):
@@ -67,7 +69,7 @@ def test_a_worker_with_the_same_store_shares_it(project, tmp_path):
         assert list(store.entries("check:")) == []
 
 
-@on("redis-prefork", "filesystem-prefork")
+@on("redis-prefork", rarely=["filesystem-prefork"])
 def test_a_worker_with_another_store_is_told_with_the_remedy(project, tmp_path):
     made = changed(project.made, jobtastic_store=f"disk://{tmp_path}")
     if project.setup.startswith("filesystem"):
@@ -141,6 +143,7 @@ def test_a_worker_whose_configuration_switches_the_plugin_on_can_be_asked(shared
     assert (status, errors) == (0, "")
 
 
+@pytest.mark.thorough
 def test_a_worker_with_the_same_redis_for_a_store_shares_it_whatever_it_calls_it(shared, tmp_path):
     store = shared.redis()
     made = {"conf": {"broker_url": shared.redis(), "jobtastic_store": store}, "journal": ""}
@@ -173,7 +176,7 @@ def test_one_broker_of_several_is_enough(shared, tmp_path):
     assert status == 0
 
 
-@pytest.mark.parametrize("kind", DEAD)
+@pytest.mark.parametrize("kind", mainly("refused", "silent", of=DEAD))
 def test_a_dead_store_is_told_in_time(tmp_path, kind):
     with DEAD[kind]() as address:
         conf = {"broker_url": "memory://", "jobtastic_store": f"redis://:s3cret@127.0.0.1:{address.port}/0"}
@@ -186,8 +189,10 @@ def test_a_dead_store_is_told_in_time(tmp_path, kind):
     assert "s3cret" not in "\n".join(lines)
 
 
-@pytest.mark.parametrize("scheme", ["redis", "amqp"])
-@pytest.mark.parametrize("kind", DEAD)
+@pytest.mark.parametrize(
+    ("kind", "scheme"),
+    mainly(("refused", "redis"), ("silent", "amqp"), of=itertools.product(DEAD, ["redis", "amqp"])),
+)
 def test_a_dead_broker_is_told_in_time(tmp_path, kind, scheme):
     with DEAD[kind]() as address:
         url = f"{scheme}://me:s3cret@127.0.0.1:{address.port}/0"

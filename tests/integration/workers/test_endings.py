@@ -10,7 +10,7 @@ from tests.support.workers.projects import on
 from tests.support.workers.rigs import go_on
 
 TIMEOUT = 60
-PREFORK = ("filesystem-prefork", "redis-prefork", "rabbitmq-prefork")
+on_prefork = on("redis-prefork", "rabbitmq-prefork", rarely=["filesystem-prefork"])
 
 
 def assert_next_call_runs_at_once(project, name, *args):
@@ -35,7 +35,7 @@ def test_ending_in_the_body(project, token, how):
     assert_next_call_runs_at_once(project, "ends", token, how)
 
 
-@on(*PREFORK)
+@on_prefork
 @pytest.mark.parametrize("how", ["killed", "exit"])
 def test_ending_with_the_process(project, token, how):
     project.ends.delay(token, how)
@@ -43,7 +43,7 @@ def test_ending_with_the_process(project, token, how):
     assert_next_call_runs_at_once(project, "ends", token, how)
 
 
-@on(*PREFORK)
+@on_prefork
 @pytest.mark.parametrize("name", ["ends_by_soft_limit", "ends_by_hard_limit"])
 def test_ending_by_a_time_limit(project, token, name):
     getattr(project, name).delay(token)
@@ -51,7 +51,7 @@ def test_ending_by_a_time_limit(project, token, name):
     assert_next_call_runs_at_once(project, name, token)
 
 
-@on(*PREFORK)
+@on_prefork
 def test_ending_by_revoke_while_running(project, token):
     result = project.ends.delay(token, "sleep")
     has_run(project, "ends", token)
@@ -59,7 +59,7 @@ def test_ending_by_revoke_while_running(project, token):
     assert_next_call_runs_at_once(project, "ends", token, "sleep")
 
 
-@on("redis-prefork", "redis-solo", "rabbitmq-prefork")
+@on("redis-prefork", "rabbitmq-prefork", rarely=["redis-solo"])
 def test_ending_by_revoke_before_the_start(project, token):
     task_id = f"own-{token}"
     project.app.control.revoke(task_id)
@@ -103,7 +103,7 @@ def test_callers_that_shared_a_failed_run_all_learn_of_it(project, token):
     assert {type(result.get(timeout=TIMEOUT, propagate=False)) for result in results} == {ValueError}
 
 
-@on("redis-prefork", "redis-threads")
+@on("redis-prefork", rarely=["redis-threads"])
 def test_a_lapsed_claim_is_taken_over_and_the_late_owner_overwrites_nothing(project, token):
     """The first run takes longer than its timeout; the second starts meanwhile, and its result stays."""
     first = project.hasty_cached.delay(token, 4, 0)

@@ -17,7 +17,6 @@ from tests.support.workers.projects import on
 from tests.support.workers.proxies import before
 
 TIMEOUT = 60
-SETUPS = ("redis-prefork", "redis-threads", "redis-solo", "rabbitmq-prefork")
 
 #: A task with options, and one without.
 WITH, WITHOUT = "double", "mark"
@@ -105,7 +104,6 @@ def test_who_joined_a_call_that_failed_is_told_so_and_the_next_one_runs(project,
     assert len(project.runs("double", token)) == 1
 
 
-@on("filesystem-prefork", *SETUPS)
 def test_calls_run_in_the_worker_while_the_broker_is_well(project, token):
     conf = {**project.made["conf"], "jobtastic_broker_deadline": 20}
     client = create_app(**{**project.made, "conf": conf})
@@ -124,6 +122,7 @@ def test_calls_run_in_the_worker_while_the_broker_is_well(project, token):
     close(client.app)
 
 
+@pytest.mark.thorough
 @on("rpc-prefork")
 def test_with_rpc_the_caller_reads_its_result(project, token):
     result = delay_or_fail(project.double, token)

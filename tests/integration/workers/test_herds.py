@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.rare import rare
 from tests.support.workers.project import create_app
 from tests.support.workers.projects import on
 
@@ -28,7 +29,9 @@ def call_many(made: dict[str, Any], name: str, token: str, barrier: Any, results
 
 
 @pytest.mark.parametrize(
-    ("project", "name"), [("redis-prefork", "cached"), ("filesystem-prefork", "double")], indirect=["project"]
+    ("project", "name"),
+    [("redis-prefork", "cached"), rare("filesystem-prefork", "double")],
+    indirect=["project"],
 )
 def test_a_thousand_identical_calls_from_eight_processes_cost_one_run(project, token, name):
     context = multiprocessing.get_context("spawn")
@@ -59,7 +62,7 @@ def test_different_calls_at_once_each_get_their_own_value(project, token):
     assert values == [[argument, result.id] for argument, result in zip(arguments, results, strict=True)]
 
 
-@on("redis-prefork", "redis-threads")
+@on("redis-prefork", rarely=["redis-threads"])
 def test_five_hundred_calls_one_after_the_other_without_a_cache_are_five_hundred_runs(project, token):
     """Celery shows a result before the worker has released its claim; no call is given the one before."""
     ids = []

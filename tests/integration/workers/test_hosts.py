@@ -69,6 +69,7 @@ def test_500_equal_calls_are_one_run(client, token):
     assert [b"another store" in log.read_bytes() for log in client.logs] == [False, False]
 
 
+@pytest.mark.thorough
 def test_equal_members_of_groups_on_both_hosts_wait_for_one_run(client, token):
     ids = [f"{token}-{number}" for number in range(40)]
     results = [client.cached.apply_async((token, 1.0), task_id=task_id) for task_id in ids]
@@ -92,6 +93,7 @@ def test_a_host_that_is_lost_frees_its_calls_within_the_lease(client, token):
     wait_until(lambda: len(client.runs("cached", token)) == 2, what="the next run")
 
 
+@pytest.mark.thorough
 def test_of_two_that_run_since_one_could_not_renew_the_late_one_loses(client, token):
     first = client.cached.delay(token, seconds=1)
     owner = owner_of(client, token)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from jobtastic_signals import Result
+from tests.support.rare import mainly
 from tests.support.servers import wait_until
 from tests.support.workers.project import Buyer, Colour, Customer, Order, Point, Shade
 from tests.support.workers.projects import celery, on
@@ -176,7 +177,11 @@ COMMANDS = {
 
 
 @on("redis-prefork")
-@pytest.mark.parametrize(("typed_args", "typed_kwargs", "args", "kwargs"), COMMANDS.values(), ids=COMMANDS)
+@pytest.mark.parametrize(
+    ("typed_args", "typed_kwargs", "args", "kwargs"),
+    mainly(COMMANDS["containers"], of=COMMANDS.values()),
+    ids=COMMANDS,
+)
 def test_a_call_from_the_command_line_shares_with_callers(
     project, token, tmp_path, typed_args, typed_kwargs, args, kwargs
 ):

@@ -100,6 +100,7 @@ def test_a_task_that_only_looks_like_it_is_not_warned_about_in_20_runs(fresh, to
     assert "warm_up. memory_increase=000" in said_of(project, ids[0])[0]
 
 
+@pytest.mark.thorough
 def test_neither_is_misjudged_beside_the_other(fresh, token):
     """What the one has freed, the leak of the other fills before the process grows."""
     project = fresh()
@@ -112,6 +113,7 @@ def test_neither_is_misjudged_beside_the_other(fresh, token):
     assert warned(project, leaking) == AS_A_LEAK
 
 
+@pytest.mark.thorough
 def test_failing_runs_are_judged_alike(fresh, token):
     project = fresh()
     leaking = run(project.leaks, token, True)
@@ -121,6 +123,7 @@ def test_failing_runs_are_judged_alike(fresh, token):
     assert warned(project, staying) == [False] * RUNS
 
 
+@pytest.mark.thorough
 def test_each_process_has_a_warm_up_of_its_own(fresh, token):
     project = fresh(concurrency=2)
     ids = run(project.leaks, token)
@@ -149,6 +152,7 @@ def test_the_run_after_a_warning_is_traced_to_the_line_that_leaks(fresh, token):
     assert warned(project, ids) == [False, False, False, True, False, True]
 
 
+@pytest.mark.thorough
 def test_arguments_are_shown_where_nothing_is_to_be_hidden(fresh, token):
     project = fresh(jobtastic_memleak_redact=False)
     ids = run(project.leaks, token, times=4)

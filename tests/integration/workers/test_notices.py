@@ -57,6 +57,7 @@ def started(client, token: str) -> tuple[str, int]:
     return task_id, os.getpgid(run["pid"])
 
 
+@pytest.mark.thorough
 def test_a_host_that_cannot_be_reached_is_noticed_until_it_can(lone, open_site, tmp_path):
     site = open_site("flask", conf=lone.made["conf"])
     task_id, host = started(lone, "paused")

@@ -14,7 +14,7 @@ from tests.support.workers.project import assert_stays, close, create_app, let_g
 from tests.support.workers.projects import on
 
 TIMEOUT = 60
-PREFORK = ("filesystem-prefork", "redis-prefork", "rabbitmq-prefork")
+on_prefork = on("redis-prefork", "rabbitmq-prefork", rarely=["filesystem-prefork"])
 
 
 def go_on(project, token, step):
@@ -50,7 +50,7 @@ def test_all_who_share_a_run_see_its_progress_step_by_step(project, token):
     close(other.app)
 
 
-@on("filesystem-prefork", "redis-prefork", "redis-threads", "rabbitmq-prefork")
+@on("redis-prefork", "rabbitmq-prefork", rarely=["filesystem-prefork", "redis-threads"])
 def test_a_call_that_waits_shows_the_progress_of_the_run_that_it_waits_for(project, token):
     first = project.told.delay(token, 2)
     wait_until(lambda: percent_of(project, first.id) == 0, what="the start")
@@ -87,7 +87,7 @@ def test_a_group_is_told_as_one(project, token):
     assert group_progress(result)["progress_percent"] == 100
 
 
-@on("redis-prefork", "redis-threads")
+@on("redis-prefork", rarely=["redis-threads"])
 @pytest.mark.parametrize(
     ("how", "state"),
     [
@@ -102,7 +102,7 @@ def test_no_progress_is_left_behind_by_an_end(project, token, how, state):
     assert_stays(project, result.id, state)
 
 
-@on(*PREFORK)
+@on_prefork
 @pytest.mark.parametrize("how", ["killed", "hard limit"])
 def test_no_progress_is_left_behind_by_a_violent_end(project, token, how):
     result = project.talks_and_ends.delay(token, how)
@@ -110,7 +110,7 @@ def test_no_progress_is_left_behind_by_a_violent_end(project, token, how):
     assert_stays(project, result.id, "FAILURE")
 
 
-@on(*PREFORK)
+@on_prefork
 def test_no_progress_is_left_behind_by_a_revoked_run(project, token):
     result = project.told.delay(token, 4)
     wait_until(lambda: percent_of(project, result.id) == 0, what="the start")
@@ -119,7 +119,7 @@ def test_no_progress_is_left_behind_by_a_revoked_run(project, token):
     assert_stays(project, result.id, "REVOKED")
 
 
-@on("redis-prefork", "redis-threads")
+@on("redis-prefork", rarely=["redis-threads"])
 def test_the_second_run_of_a_task_that_says_nothing_is_estimated(project, token):
     """The first tells nothing, and is remembered."""
     first = project.takes.delay(f"{token}-1", 2.5)

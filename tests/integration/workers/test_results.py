@@ -52,7 +52,7 @@ def test_a_cache_without_herd_avoidance_serves_later_calls(project, token):
     assert project.only_cached.delay(n=token, seconds=3).get(timeout=TIMEOUT) == value
 
 
-@on("redis-prefork", "filesystem-prefork", "rabbitmq-prefork")
+@on("redis-prefork", "rabbitmq-prefork", rarely=["filesystem-prefork"])
 def test_send_task_and_a_client_without_the_tasks_code_get_the_cached_value(project, token):
     value = project.cached.delay(token).get(timeout=TIMEOUT)
     by_name = project.app.send_task(project.cached.name, (token,))

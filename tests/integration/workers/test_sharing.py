@@ -6,11 +6,12 @@ import pytest
 from celery import chain, chord, group
 
 from tests.support.servers import wait_until
-from tests.support.workers.projects import on
+from tests.support.workers.projects import SETUPS, on
 
 TIMEOUT = 60
 
 
+@on(*SETUPS)
 def test_a_double_click_costs_one_run(project, token):
     first, second = project.double.delay(token, 0.5), project.double.delay(token, 0.5)
     assert first.id == second.id
@@ -31,7 +32,7 @@ def test_two_chains_with_an_equal_head_both_finish_with_their_own_tails(project,
     assert len(project.runs("double", token)) == 1
 
 
-@on("filesystem-prefork", "redis-prefork", "rabbitmq-prefork")
+@on("redis-prefork", "rabbitmq-prefork", rarely=["filesystem-prefork"])
 @pytest.mark.parametrize("name", ["double", "cached"])
 def test_a_group_with_equal_members_completes_cold_and_cached(project, token, name):
     task = getattr(project, name)

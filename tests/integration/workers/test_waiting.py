@@ -18,7 +18,7 @@ def is_waiting(project, *task_ids):
     wait_until(lambda: waits(project.log.read_text(), *task_ids), what="the first wait")
 
 
-@on("filesystem-prefork", "redis-prefork", "redis-threads", "rabbitmq-prefork")
+@on("redis-prefork", "redis-threads", "rabbitmq-prefork", rarely=["filesystem-prefork"])
 def test_what_the_caller_asked_for_survives_waiting(project, token):
     """The owner's run fails, so the call that waited runs, and its body sees its own options.
 
@@ -88,7 +88,7 @@ def test_without_results_those_who_waited_do_not_run_either(project, token):
     assert len(project.runs("held_silent", token, "begins")) == 1
 
 
-@on("redis-prefork", "redis-threads", "redis-solo")
+@on("redis-prefork", "redis-threads", rarely=["redis-solo"])
 def test_waiting_calls_run_when_the_owner_fails(project, token):
     """One of them runs, and answers the others: they were made before it began."""
     with running_elsewhere(project, "cached", token) as owner:

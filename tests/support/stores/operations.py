@@ -11,6 +11,7 @@ import redis
 from jobtastic_signals import StoreError
 from jobtastic_signals.stores import open_store
 from tests.support.lateness import lateness
+from tests.support.rare import mainly
 
 __all__ = [
     "LARGE",
@@ -41,7 +42,12 @@ OPERATIONS = {
     "entries": lambda store: list(store.entries()),
 }
 
-every_operation = pytest.mark.parametrize("use", OPERATIONS.values(), ids=OPERATIONS)
+#: What the normal tests ask: an identity, a decision, what is written, and what is listed.
+FEW = ("identity", "lookup_or_claim", "complete", "entries")
+
+every_operation = pytest.mark.parametrize(
+    "use", mainly(*(OPERATIONS[name] for name in FEW), of=OPERATIONS.values()), ids=OPERATIONS
+)
 
 open_patient = partial(open_store, timeout=PATIENT)
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import pytest
 
 from jobtastic_signals.installation import installation_on
+from tests.support.rare import rare
 from tests.support.servers import running, wait_until
 
 from .project import create_app
@@ -29,10 +30,13 @@ ENDS_BY = signal.SIGTERM if "COVERAGE_PROCESS_CONFIG" in os.environ else signal.
 #: ``redis-prefork-pickle``.
 SETUPS = ("filesystem-prefork", "redis-prefork", "redis-threads", "redis-solo", "rabbitmq-prefork")
 
+#: Those of the normal tests.
+OFTEN = ("redis-prefork", "redis-threads", "rabbitmq-prefork")
 
-def on(*setups: str) -> pytest.MarkDecorator:
-    """Run a test with these workers in place of all of them."""
-    return pytest.mark.parametrize("project", setups, indirect=True)
+
+def on(*setups: str, rarely: Sequence[str] = ()) -> pytest.MarkDecorator:
+    """Run a test with these workers instead of all of them; the thorough tests add those of *rarely*."""
+    return pytest.mark.parametrize("project", [*setups, *map(rare, rarely)], indirect=True)
 
 
 class Servers(Protocol):

@@ -248,7 +248,7 @@ def test_callers_choose_no_names_that_are_remembered(new_app, caplog):
     deep: list = []
     for _ in range(300):
         deep = [deep]
-    for number in range(20):
+    for number in range(5):
         assert greedy.apply(kwargs={f"name {number}": deep}).state == states.SUCCESS
     assert len(caplog.records) == 1
 

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from jobtastic_signals import UnkeyableError
+from tests.support.rare import mainly
 from tests.support.unit_apps import deliver, entry_of, key_of, published, work_off
 from tests.support.unkeyable import (
+    SERIALIZERS,
     UNKEYABLE,
     Heir,
     Note,
@@ -22,6 +24,8 @@ from tests.support.unkeyable import (
     on_all_serializers,
     speaking,
 )
+
+on_two_serializers = pytest.mark.parametrize("serializer", mainly("json", "pickle", of=SERIALIZERS))
 
 # What to_str makes.
 
@@ -183,7 +187,7 @@ def near_the_limit(function: Callable[[], Any]) -> list[Any]:
 
 
 @pytest.mark.usefixtures("shallow")
-@on_all_serializers
+@on_two_serializers
 @pytest.mark.parametrize(
     "value",
     [1, {1: (2, [3])}, [[[[["a", {"b": (1,)}]]]]], {(1, 2), "a"}, Note("x")],
@@ -196,7 +200,7 @@ def test_a_key_that_is_made_deep_in_a_recursion_is_the_right_one(new_app, serial
 
 
 @pytest.mark.usefixtures("shallow")
-@on_all_serializers
+@on_two_serializers
 def test_a_default_that_is_read_deep_in_a_recursion_counts_right(new_app, serializer):
     def take(x, y=[{"a": [(1,), {2: {3: 4}}]}]): ...  # noqa: B006
 

@@ -84,6 +84,7 @@ class TestTheLeast(StoreConformance):
         return lambda clock: Table(clock=clock)
 
 
+@pytest.mark.thorough
 class TestSmallRecords(StoreConformance):
     shared_by_processes = False
     examples, largest = 100, 100_000

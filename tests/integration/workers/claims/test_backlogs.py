@@ -39,6 +39,7 @@ def test_a_message_at_the_head_of_the_queue_does_not_wait_for_one_behind_it(proj
     assert deliveries(project.log.read_text(), first.id) == 1
 
 
+@pytest.mark.thorough
 @on("redis-solo")
 def test_a_task_runs_though_its_backlog_is_longer_than_its_claim(project, token):
     """The backlog is three times as long as a queued claim lasts, and stays so; callers keep calling.

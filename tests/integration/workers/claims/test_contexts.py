@@ -98,6 +98,7 @@ def test_calls_that_wait_log_and_trace_under_their_own_ids(traced, token, calls)
     assert len(traced.client.runs("double", token)) == 1
 
 
+@pytest.mark.thorough
 @calls
 def test_as_retries_of_plain_celery_do(traced, token, calls):
     traced = traced(plugin=False)

@@ -11,7 +11,7 @@ from tests.support.workers.rigs import go_on, waits
 TIMEOUT = 30
 HOUR = 3600
 
-pytestmark = on("redis-prefork", "rabbitmq-prefork")
+on_redis = on("redis-prefork", rarely=["rabbitmq-prefork"])
 
 
 @pytest.fixture
@@ -28,6 +28,7 @@ def scheduled(project):
         result.revoke()
 
 
+@on("redis-prefork", "rabbitmq-prefork")
 def test_a_call_due_now_does_not_wait_for_one_that_is_due_in_an_hour(project, token, scheduled):
     later = scheduled(project.double, token, countdown=HOUR)
     now = project.double.delay(token)
@@ -36,11 +37,13 @@ def test_a_call_due_now_does_not_wait_for_one_that_is_due_in_an_hour(project, to
     assert [run["id"] for run in project.runs("double", token)] == [now.id]
 
 
+@on_redis
 def test_a_dependent_call_does_not_wait_for_one_that_is_due_in_an_hour(project, token, scheduled):
     scheduled(project.double, token, countdown=HOUR)
     assert project.double.apply_async((token,), task_id=f"own-{token}").get(timeout=TIMEOUT) == token * 2
 
 
+@on("redis-prefork", "rabbitmq-prefork")
 def test_a_call_does_not_join_a_retry_that_is_due_in_an_hour(project, token):
     first = project.stubborn.delay(token, 1, HOUR)
     wait_until(lambda: first.state == "RETRY", what="the retry")
@@ -52,6 +55,7 @@ def test_a_call_does_not_join_a_retry_that_is_due_in_an_hour(project, token):
     first.revoke()
 
 
+@on_redis
 def test_a_scheduled_call_of_a_task_that_runs_now_runs_at_its_time(project, token):
     now = project.double.delay(token)
     later = project.double.apply_async((token,), countdown=2)
@@ -61,6 +65,7 @@ def test_a_scheduled_call_of_a_task_that_runs_now_runs_at_its_time(project, toke
     assert second["at"] - first["at"] > 1
 
 
+@on_redis
 def test_a_scheduled_call_of_a_result_that_is_gone_by_then_runs_at_its_time(project, token):
     now = project.cached_briefly.delay(token)
     now.get(timeout=TIMEOUT)
@@ -72,6 +77,7 @@ def test_a_scheduled_call_of_a_result_that_is_gone_by_then_runs_at_its_time(proj
     assert [run["id"] for run in project.runs("cached_briefly", token)] == [now.id, later.id]
 
 
+@on("redis-prefork", "rabbitmq-prefork")
 def test_a_scheduled_call_shares_when_it_is_due(project, token):
     """By then an identical call runs, so it waits for that."""
     later = project.held.apply_async((token,), countdown=1)
@@ -82,6 +88,7 @@ def test_a_scheduled_call_shares_when_it_is_due(project, token):
     assert [run["id"] for run in project.runs("held", token, "begins")] == [now.id]
 
 
+@on_redis
 def test_a_countdown_beyond_the_herd_timeout_delays_nobody_and_is_still_answered(project, token):
     """The timeout is 1 s. Calls meanwhile have runs of their own."""
     later = project.hasty.apply_async((token,), countdown=3)

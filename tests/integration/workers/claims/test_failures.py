@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from celery import group
 
 from jobtastic_signals.stores import Claim
@@ -47,6 +48,7 @@ def test_a_run_that_begins_while_the_store_is_away_frees_its_key_and_answers_tho
     wait_until(calls_again, timeout=TIMEOUT, every=0.25, what="the next run")
 
 
+@pytest.mark.thorough
 def test_a_claim_that_lapsed_while_the_store_was_away_is_regained(open_rig, store_server, token):
     """Nobody took it, so no identical call runs beside the one that goes on."""
     rig = open_rig(jobtastic_store=f"{store_server.url}/0", jobtastic_lease=LEASE)
@@ -71,6 +73,7 @@ def test_a_claim_that_lapsed_while_the_store_was_away_is_regained(open_rig, stor
     assert most_at_once(client.runs("held", token)) == 1
 
 
+@pytest.mark.thorough
 def test_calls_that_wait_survive_a_restart_of_the_broker(open_rig, tmp_path, token):
     """Redis keeps its data, and ``visibility_timeout`` is an hour, as Celery has it."""
     folder = tmp_path / "broker"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from jobtastic_signals.stores import Claim
+from tests.support.rare import rare
 from tests.support.servers import wait_until
 from tests.support.sockets import silent
 from tests.support.workers.project import create_app
@@ -32,7 +33,7 @@ def assert_later_calls_run(rig, token):
     )
 
 
-@pytest.mark.parametrize("store", ["disk", "redis"])
+@pytest.mark.parametrize("store", ["disk", rare("redis")])
 def test_a_caller_that_is_killed_while_its_broker_hangs_blocks_the_key_for_a_lease(
     open_rig, redis_database, token, store
 ):

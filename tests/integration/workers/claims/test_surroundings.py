@@ -15,6 +15,7 @@ from tests.support.workers.rigs import deliveries, go_on, running_elsewhere, wai
 TIMEOUT = 30
 
 
+@pytest.mark.thorough
 def test_messages_of_protocol_1_share_wait_and_are_due_later(open_rig, token):
     rig = open_rig(task_protocol=1)
     rig.start(concurrency=4)
@@ -44,6 +45,7 @@ def test_a_serializer_that_is_chosen_for_one_call_survives_waiting(open_rig, tok
         assert result.get(timeout=TIMEOUT) == "tuple"
 
 
+@pytest.mark.thorough
 def test_a_message_for_all_workers_is_not_multiplied_by_waiting(open_rig, token):
     """It runs in each of them, beside the run that goes on, as without the plugin."""
     rig = open_rig()
