@@ -58,7 +58,9 @@ class Answers:
         meta = backend.meta_of(call.task, claim.owner)
         # A success is as good as a cached result for as long as that would be one.
         if has_ended(claim, meta, success_counts_after=call.policy.result_ttl):
-            return None, claim  # Its release was lost, or is still to come.
+            # Its release was lost, or is still to come. What it stores is no answer to a call after its end.
+            call.stamp["after"] = claim.owner
+            return None, claim
         if has_earlier_result(claim, meta) or was_violent(claim, meta):
             # The caller would take it for this run's, or for its own. A queued claim holds nobody back.
             return None, None if claim.is_running else claim

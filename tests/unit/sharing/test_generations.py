@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
-from celery import states
+from celery import signals, states
 
 from jobtastic_signals import Result
 from tests.support.calls import BOTH, CACHE, HERD, add_tasks, publishes
@@ -207,6 +207,32 @@ def test_with_a_cache_it_answers_later_calls_until_the_duration_has_passed(app, 
     clock.advance(1)
     call()
     assert len(runs) == 2
+
+
+@pytest.mark.usefixtures("schedule")
+def test_it_does_not_answer_a_call_after_its_success_however_late_that_is_stored(
+    app, memory, clock, monkeypatch
+):
+    """The store makes the process wait, so it takes the run for one that began later than it did."""
+    runs: list[Any] = []
+    again: list[Any] = []
+    task = add_task(app, counting(runs), **HERD)
+    complete = memory.complete
+
+    def complete_late(*given, **named):
+        clock.advance(1)
+        return complete(*given, **named)
+
+    def call_again(**_):
+        if not again:
+            again.append(elsewhere(task.delay, 1))
+
+    monkeypatch.setattr(memory, "complete", complete_late)
+    first = task.delay(1)
+    signals.task_success.connect(call_again)
+    work_off(app)
+    assert runs == [first.id, again[0].id]
+    assert again[0].get(timeout=1) == [1, 2]
 
 
 # What is kept.
