@@ -9,7 +9,7 @@
 A row goes on by what the journal says, and never by time. Whatever stops at a *point* waits there until the
 harness opens it. So no row depends on the speed of the machine.
 
-Without ``-m`` only the short rows run.
+Without ``-m`` two of the short rows run, and all of these in ``tox -e thorough``.
 
 * All of them: ``tox -e crash``, or ``pytest tests/crash -m crash -n 6 --dist loadgroup``.
 * One: ``pytest tests/crash -m crash -k child_killed-body-redis``.
