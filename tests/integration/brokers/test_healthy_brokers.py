@@ -60,6 +60,7 @@ def test_a_call_that_hangs_by_itself_fails_alone(new_app, redis_url, monkeypatch
     close(app)
 
 
+@pytest.mark.thorough
 def test_a_broker_that_greets_but_takes_no_messages_is_left_alone_after_two_of_them(new_app, redis_url):
     """Like RabbitMQ while its memory is full."""
     app = new_app(broker_url=f"{redis_url}/11", jobtastic_broker_deadline=5)

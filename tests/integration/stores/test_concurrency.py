@@ -29,6 +29,7 @@ def test_threads_with_a_store_each_are_atomic_from_its_creation_on(url):
     contend(multiprocessing.dummy, partial(open_store, url), rounds=8)
 
 
+@pytest.mark.thorough
 def test_processes_that_share_a_folder_are_atomic_from_its_creation_on(url):
     contend(multiprocessing.get_context("spawn"), partial(open_store, url), rounds=8)
 

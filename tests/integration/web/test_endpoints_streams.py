@@ -52,6 +52,7 @@ def open_events(site):
         events.close()
 
 
+@pytest.mark.parametrize("server", mainly("flask", "asgi", of=SERVERS))
 def test_every_change_is_sent_until_the_final_one_and_then_nothing(site, open_events, task_id):
     events = open_events(task_id)
     assert events.next()["status"] == "PENDING"

@@ -125,6 +125,7 @@ def test_each_worker_is_told_with_what_it_has(shared, tmp_path):
     assert "pidbox command error" not in (tmp_path / "stuck.log").read_text()
 
 
+@pytest.mark.thorough
 def test_a_worker_whose_configuration_switches_the_plugin_on_can_be_asked(shared, tmp_path):
     """The folder of the store is the default, and the worker makes it when it is asked."""
     (tmp_path / "proj.py").write_text(

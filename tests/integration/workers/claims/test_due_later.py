@@ -65,7 +65,8 @@ def test_a_scheduled_call_of_a_task_that_runs_now_runs_at_its_time(project, toke
     assert second["at"] - first["at"] > 1
 
 
-@on_redis
+@pytest.mark.thorough
+@on("redis-prefork", "rabbitmq-prefork")
 def test_a_scheduled_call_of_a_result_that_is_gone_by_then_runs_at_its_time(project, token):
     now = project.cached_briefly.delay(token)
     now.get(timeout=TIMEOUT)
