@@ -10,7 +10,8 @@ from tests.support.servers import wait_until
 from tests.support.workers.projects import on
 from tests.support.workers.rigs import deliveries, go_on
 
-TIMEOUT = 30
+# Longer than the longest wait, which is 30 s.
+TIMEOUT = 90
 
 #: Seconds for which a queued claim of ``hasty`` lasts: its ``herd_avoidance_timeout``.
 LASTS = 1.0

@@ -11,7 +11,8 @@ from tests.support.servers import wait_until
 from tests.support.workers.projects import on
 from tests.support.workers.rigs import go_on, waits
 
-TIMEOUT = 30
+# Longer than the longest wait, which is 30 s.
+TIMEOUT = 90
 
 
 @on("redis-prefork")

@@ -12,7 +12,8 @@ from tests.support.redis_servers import redis_server
 from tests.support.servers import wait_until
 from tests.support.workers.rigs import go_on, most_at_once, waits
 
-TIMEOUT = 30
+# Longer than the longest wait, which is 30 s.
+TIMEOUT = 90
 LEASE = 2.0
 
 

@@ -16,7 +16,8 @@ from tests.support.servers import wait_until
 from tests.support.workers.projects import on
 from tests.support.workers.rigs import Rig, deliveries, go_on, waits
 
-TIMEOUT = 30
+# Longer than the longest wait, which is 30 s.
+TIMEOUT = 90
 
 QUEUES: dict[str, dict[str, Any]] = {
     "redis": {},

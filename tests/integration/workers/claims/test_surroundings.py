@@ -12,7 +12,8 @@ from tests.support.servers import wait_until
 from tests.support.workers.broadcasting import add_queues
 from tests.support.workers.rigs import deliveries, go_on, running_elsewhere, waits
 
-TIMEOUT = 30
+# Longer than the longest wait, which is 30 s.
+TIMEOUT = 90
 
 
 @pytest.mark.thorough
