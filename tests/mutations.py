@@ -78,7 +78,7 @@ MUTATIONS = (
     ),
     Mutation(
         "delivery token, while completing",
-        "stores/rules.py",
+        "stores/endings.py",
         "before.delivery == delivery:",
         "before.owner == owner and before.is_running:",
         within="\ndef complete(",
@@ -99,8 +99,8 @@ MUTATIONS = (
     Mutation(
         "queued/running distinction, for a renewal",
         "stores/rules.py",
-        "if live is not None and live.is_running:",
-        "if live is not None:",
+        "(live is not None and live.is_running)",
+        "live is not None",
         within="\ndef renew(",
     ),
     Mutation(
@@ -112,38 +112,38 @@ MUTATIONS = (
     Mutation(
         "short queued claims, never extended",
         "stores/rules.py",
-        "        return replace(live, at=now), entry\n    before",
-        "        live = replace(live, expires=now + lease)\n"
-        "        return replace(live, at=now), replace(entry, claim=live)\n    before",
+        "        return _shown(entry.claim or live, entry, now, forgotten), entry\n    queued",
+        "        entry = replace(entry, claim=replace(entry.claim or live, expires=now + lease))\n"
+        "        return _shown(entry.claim or live, entry, now, forgotten), entry\n    queued",
         within="\ndef lookup_or_claim(",
     ),
     Mutation(
         "the result kept for displaced calls, by a run",
         "stores/rules.py",
-        "(before.awaited or before.is_running or before.owner != owner)",
-        "before.awaited",
+        "_others_rely_on(entry, owner) or (before is not None and before.is_running)",
+        "before is not None and before.awaited",
         within="\ndef _running(",
     ),
     Mutation(
         "the result kept for displaced calls, by a call",
         "stores/rules.py",
-        "awaited=is_awaited, message_expires=ends",
-        "awaited=before is not None and before.awaited, message_expires=ends",
-        within="\ndef lookup_or_claim(",
+        "_others_rely_on(entry, owner)",
+        "entry.claim is not None and entry.claim.awaited",
+        within="\ndef _queued(",
     ),
     Mutation(
         "the result kept for displaced calls, at the end",
-        "sharing/middleware.py",
+        "sharing/results.py",
         "kept_for=REMEMBERED_FOR",
         "kept_for=0.0",
     ),
     Mutation(
         "release after an unclaimed run, in the store",
-        "stores/rules.py",
-        "    if before.delivery is not None and (delivery is None",
-        "    if before.delivery is None and delivery is not None:\n"
-        "        return False, entry\n"
-        "    if before.delivery is not None and (delivery is None",
+        "stores/endings.py",
+        "        if before.delivery is not None and (delivery is None",
+        "        if before.delivery is None and delivery is not None:\n"
+        "            continue\n"
+        "        if before.delivery is not None and (delivery is None",
         within="\ndef release(",
     ),
     Mutation(
@@ -185,7 +185,7 @@ MUTATIONS = (
     ),
     Mutation(
         "owner check on release",
-        "stores/rules.py",
+        "stores/endings.py",
         "before.owner != owner or ",
         "",
         within="\ndef release(",
@@ -204,10 +204,108 @@ MUTATIONS = (
     ),
     Mutation(
         "lease, that lapses",
-        "stores/rules.py",
+        "stores/entry.py",
         "claim is None or now >= claim.expires or",
         "claim is None or",
         within="def live_claim(",
+    ),
+    Mutation(
+        "forgetting, of runs that have begun",
+        "stores/endings.py",
+        "if entry.was_forgotten(began, forgotten):",
+        "if False:",
+        within="\ndef complete(",
+    ),
+    Mutation(
+        "forgetting, by scopes",
+        "stores/exchanging.py",
+        "return self._last_forgotten(scopes)",
+        "return None",
+        within="def _forgotten(",
+    ),
+    Mutation(
+        "forgetting, in doubt",
+        "stores/entry.py",
+        "began <= last",
+        "began < last",
+        within="def was_forgotten(",
+    ),
+    Mutation(
+        "forgetting, not for earlier calls",
+        "stores/entry.py",
+        "called < result.began or ",
+        "",
+        within="def result_for(",
+    ),
+    Mutation(
+        "forgetting, for calls that would join",
+        "stores/rules.py",
+        "fresh or (live is not None and entry.forgotten_at(live, forgotten) is not None)",
+        "fresh",
+        within="\ndef lookup_or_claim(",
+    ),
+    Mutation(
+        "one next claim",
+        "stores/rules.py",
+        "if entry.live_next(now) is not None:",
+        "if False:",
+        within="\ndef _with_next(",
+    ),
+    Mutation(
+        "the result kept for a next claim that is dropped",
+        "stores/rules.py",
+        "(entry.claim, entry.next)",
+        "(entry.claim,)",
+        within="\ndef _others_rely_on(",
+    ),
+    Mutation(
+        "fresh calls, behind a message that is not",
+        "stores/rules.py",
+        "(fresh and not live.fresh)",
+        "False",
+        within="\ndef _can_be_joined(",
+    ),
+    Mutation(
+        "fresh calls, answered by a later run only",
+        "stores/entry.py",
+        "return is_earlier_call or not fresh",
+        "return True",
+        within="def answers(",
+    ),
+    Mutation(
+        "one renewal of a stale result",
+        "stores/rules.py",
+        "renewal=owner if live.owner == owner else None",
+        "renewal=owner",
+        within="\ndef lookup_or_claim(",
+    ),
+    Mutation(
+        "successes, which no failure replaces",
+        "stores/endings.py",
+        'if state == "FAILURE" and known',
+        "if False and known",
+        within="\ndef complete(",
+    ),
+    Mutation(
+        "leaving, found once",
+        "stores/endings.py",
+        " or claim.is_abandoned or",
+        " or",
+        within="\ndef leave(",
+    ),
+    Mutation(
+        "leaving, after which nobody joins",
+        "stores/entry.py",
+        "claim.since if claim.is_abandoned else None",
+        "None",
+        within="def forgotten_at(",
+    ),
+    Mutation(
+        "leaving, not while messages rely on the run",
+        "stores/endings.py",
+        " or claim.awaited:",
+        ":",
+        within="\ndef leave(",
     ),
 )
 

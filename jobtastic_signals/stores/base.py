@@ -4,6 +4,11 @@ A *key* names all identical calls. Under a key a store holds at most one *claim*
 
 * A *queued* claim says that a message of its owner is on its way to a worker. Callers may join that message.
 * A *running* claim belongs to one *delivery* of a message. It holds back every other delivery.
+* Behind a running claim there may be a queued one, the *next*. When the first ends, it is the claim.
+
+Keys that are forgotten together have a *scope*. Operations that look for a result take the scopes of the key.
+A run is *forgotten* if it began before its key, or a scope of it, was last forgotten. Its result answers only
+calls that were made before it began. Where the clock shows the same time for both, the run is forgotten.
 
 Keys, owners and deliveries are text. A payload is bytes that a store does not look into. Durations are
 seconds. Times are Unix times by the store's own clock, where it has one. So the clocks of hosts need not
@@ -17,97 +22,15 @@ from __future__ import annotations
 
 import abc
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
 from ..support.redaction import without_passwords
+from .entry import Claim, Entry, Result
+from .numbers import number_or_text
 
-__all__ = ["FORMAT_VERSION", "REMEMBERED_FOR", "Claim", "Result", "Store"]
-
-#: The version of the records that this package writes. A reader ignores fields that it does not know. A
-#: record of another version counts as absent.
-FORMAT_VERSION = 1
-
-#: Seconds for which a store remembers a claim after its lease has lapsed. Then it is as if it never was.
-REMEMBERED_FOR = 3600.0
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One owner's hold on a key.
-
-    :ivar owner: the task id that has the claim.
-    :ivar expires: when the lease lapses. The claim is live before that time, and lapsed from then on.
-    :ivar since: when a queued claim was made, or when the run of a running claim began.
-    :ivar delivery: the token of the delivery that runs; ``None`` for a queued claim.
-    :ivar awaited: whether other messages rely on the result of this run: one that waits, or one whose claim
-        this one displaced.
-    :ivar message_expires: when the message of a queued claim expires; ``None`` for never.
-    :ivar previous: the owner whose claim this one displaced. Only the answer that grants the claim has it.
-    :ivar at: when the store gave this answer. It does not count when claims are compared.
-    """
-
-    owner: str
-    expires: float
-    since: float
-    delivery: str | None = None
-    awaited: bool = False
-    message_expires: float | None = None
-    previous: str | None = None
-    at: float = field(default=0.0, compare=False)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether a delivery runs under this claim."""
-        return self.delivery is not None
-
-    def is_same_hold(self, other: Claim | None) -> bool:
-        """Return whether *other* has the same owner and the same delivery."""
-        return other is not None and (self.owner, self.delivery) == (other.owner, other.delivery)
-
-
-@dataclass(frozen=True)
-class Result:
-    """The outcome of one run.
-
-    :ivar owner: the task id that ran.
-    :ivar payload: the value, or the exception, in the format of the result serializer.
-    :ivar state: Celery's name of the outcome, ``"SUCCESS"`` or ``"FAILURE"``.
-    :ivar began: when the run began.
-    :ivar ended: when the result was stored.
-    :ivar expires: when it stops to answer new callers; ``None`` for never.
-    :ivar kept: when it stops to answer calls that were made before the run began; ``None`` for never.
-    :ivar at: when the store gave this answer. It does not count when results are compared.
-    """
-
-    owner: str
-    payload: bytes
-    state: str
-    began: float
-    ended: float
-    expires: float | None
-    kept: float | None
-    at: float = field(default=0.0, compare=False)
-
-    def answers_new_callers(self, now: float) -> bool:
-        """Return whether this result answers a call that is made *now*."""
-        return self.expires is None or now < self.expires
-
-    def answers(self, now: float, called: float | None, waited_for: str | None) -> bool:
-        """Return whether this result answers a call.
-
-        It answers new callers until it expires. Until :attr:`kept` it also answers each call that was made
-        before the run began, and each call that waited for this owner.
-
-        :param called: when the call was made; ``None`` for now.
-        :param waited_for: the owner for whose result the call waited; ``None`` for nobody's.
-        """
-        if self.answers_new_callers(now):
-            return True
-        is_earlier_call = called is not None and called < self.began
-        return (is_earlier_call or waited_for == self.owner) and (self.kept is None or now < self.kept)
+__all__ = ["Store"]
 
 
 class Store(abc.ABC):
@@ -135,8 +58,17 @@ class Store(abc.ABC):
         """A text that is the same in two processes exactly if they share what is stored."""
 
     @abc.abstractmethod
-    def lookup(self, key: str) -> Result | Claim | None:
+    def lookup(self, key: str, *, scopes: Sequence[str] = ()) -> Result | Claim | None:
         """Return a result that answers new callers, or else the live claim, or else ``None``.
+
+        Nothing changes. A live next claim is the claim as soon as the one before it has lapsed.
+
+        :param scopes: the scopes that the key belongs to.
+        """
+
+    @abc.abstractmethod
+    def entry(self, key: str, *, scopes: Sequence[str] = ()) -> Entry:
+        """Return the live claim, with its *next*, and a result that answers new callers or is stale.
 
         Nothing changes.
         """
@@ -151,24 +83,46 @@ class Store(abc.ABC):
         expires: float | None = None,
         goes_out: bool = False,
         lapsed: Claim | None = None,
+        scopes: Sequence[str] = (),
+        fresh: bool = False,
+        rerun: bool = False,
+        joins: bool = True,
     ) -> Result | Claim:
         """Return what answers the call of *owner*, or else claim the key for its message.
 
         The first of these that applies decides:
 
-        * A result that answers new callers is returned.
-        * A live running claim is returned.
+        * A result that answers new callers is returned, unless the call is *fresh*, or is a *rerun* while
+          there is a live running claim.
+        * A stale result is returned if there is a live claim that can be joined, with the same exceptions. If
+          that is the claim of *owner*, its ``renewal`` says so.
+        * A live running claim is returned. If the call is *fresh* or a *rerun*, or the claim cannot be
+          joined, a next claim is behind it in the answer: the live one that is there, or else a new one of
+          *owner*. A call whose own message expires gets no new one.
         * A live queued claim of *owner* itself is returned.
-        * A live queued claim is returned if its message does not expire before this call would.
-        * Otherwise *owner* gets a queued claim. It replaces any other, and is awaited if that was awaited, or
-          had another owner.
+        * A live queued claim that can be joined is returned, if its message does not expire before this call
+          would. For a *fresh* call that claim has to be fresh as well.
+        * Otherwise *owner* gets a queued claim. It replaces all others, and is awaited if one of them was
+          awaited, or had another owner. If a stale result is there, and the call is not *fresh*, that result
+          is returned with *owner* as its ``renewal``.
+
+        A claim cannot be joined if its run is forgotten, or if everybody has left it (:meth:`leave`).
+
+        A new claim that is next, is to renew a result, or is that of a *fresh* call, is fresh itself.
+
+        A caller that gets the claim of another owner, and whose message does not go out, has joined that.
+        Where that claim cannot be joined, and for a *fresh* call, it has joined the next one, if any.
 
         :param lease: seconds for which the new claim lasts.
         :param expires: seconds until this call's own message expires; ``None`` for never.
         :param goes_out: whether the message of *owner* goes out whatever the answer is. A claim of another
-            owner is then marked as awaited, since that message will ask for its result.
+            owner, and any running claim, is then marked as awaited: that message will ask for its result.
         :param lapsed: a claim that counts as lapsed if the key still has it: the caller knows that its owner
             ended.
+        :param scopes: the scopes that the key belongs to.
+        :param fresh: whether only a run that begins from now on answers the call.
+        :param rerun: whether one more run is wanted after the present one, which the call joins.
+        :param joins: whether the caller counts as one that joins.
         """
 
     @abc.abstractmethod
@@ -182,23 +136,34 @@ class Store(abc.ABC):
         called: float | None = None,
         waited_for: str | None = None,
         lapsed: Claim | None = None,
+        scopes: Sequence[str] = (),
+        fresh: bool = False,
     ) -> Result | Claim:
         """Decide what a delivery does: it is answered, it waits, or it runs.
 
         The first of these that applies decides:
 
-        * A result that :meth:`Result.answers` this call is returned: the run is served.
-        * A live running claim of another delivery, under whatever owner, is marked as awaited and returned:
-          this delivery waits.
+        * A result that :meth:`Result.answers` this call is returned: the run is served. That of a forgotten
+          run answers only a call that was made before the run began.
+        * A stale result is returned if another delivery has a live running claim on which this one can rely,
+          unless the call is *fresh*.
+        * A live running claim of another delivery, under whatever owner, is returned: this delivery waits.
+          If it can rely on that claim, it marks it as awaited. Otherwise its owner gets a next claim, or it
+          marks the live next one of another as awaited.
         * Otherwise the key belongs to this delivery from now on, for *lease* seconds. Its new running claim
-          is returned. It is awaited if it displaced the claim of another owner or delivery, or one that was
-          awaited.
+          is returned. It is awaited if it displaced a claim, or a next one, that was running, awaited, or of
+          another owner. It keeps who joined and left *owner* before. Any next claim is dropped.
+
+        A delivery can rely on each run that began after its call. It cannot rely on an earlier one if it is
+        *fresh*, or if the claim of that run cannot be joined.
 
         The running claim of this very delivery is renewed, and keeps its ``since`` and its mark.
 
         :param called: when the call was made, by this store's clock; ``None`` for now.
         :param waited_for: the owner for whose result this delivery waited.
         :param lapsed: as for :meth:`lookup_or_claim`.
+        :param scopes: the scopes that the key belongs to.
+        :param fresh: whether only a run that began after the call answers it.
         """
 
     @abc.abstractmethod
@@ -225,6 +190,8 @@ class Store(abc.ABC):
         state: str = "SUCCESS",
         kept_for: float = 0.0,
         ran_for: float = 0.0,
+        stale_for: float = 0.0,
+        scopes: Sequence[str] = (),
         index: str | None = None,
         index_ttl: float | None = None,
     ) -> bool:
@@ -236,7 +203,11 @@ class Store(abc.ABC):
         * a result that answers new callers is there, or one that still answers others and whose run began
           after this one.
 
-        So a late owner never overwrites what came after it. A queued claim of another owner stays.
+        Also refused if *state* is ``"FAILURE"``, and a success is there that answers new callers or is stale.
+
+        So a late owner never overwrites what came after it. A queued claim of another owner stays. A next
+        claim becomes the claim, unless it is of *owner*: that is dropped as well. The result of a forgotten
+        run answers no new callers, and is never stale. Nor does a forgotten result refuse anything.
 
         :param delivery: the token of the delivery; ``None`` for a result that no run computed.
         :param ttl: seconds for which the result answers new callers; ``None`` for ever, ``0`` not at all.
@@ -244,8 +215,11 @@ class Store(abc.ABC):
             that waited. Without effect if there is no claim, or if *delivery* has one that is not awaited.
         :param ran_for: seconds that the run took. Without effect if *delivery* has the claim, which knows
             better.
+        :param stale_for: seconds for which it is handed out after *ttl*, while another run renews it.
+        :param scopes: the scopes that the key belongs to.
         :param index: another key. If this result is stored, a copy of it that has *key* as its payload is
-            stored there, whatever result was there before. Both are one step where the storage can do that.
+            stored there, whatever result was there before, unless the run is forgotten under that key. Both
+            are one step where the storage can do that.
         :param index_ttl: seconds for which that copy lasts; ``None`` for as long as *ttl*.
         """
 
@@ -270,22 +244,61 @@ class Store(abc.ABC):
             on its way.
         :param unless_awaited: refuse if the claim is awaited.
 
-        A claim that was awaited is remembered as a queued one that lapses now. So the next run keeps its
-        result for those messages. An awaited queued claim that has lapsed is one of these already.
+        A next claim becomes the claim. Without one, a claim that was awaited is remembered as a queued one
+        that lapses now. So the next run keeps its result for those messages. An awaited queued claim that has
+        lapsed is one of these already. A claim that is requeued keeps who joined and left, and its next one.
+
+        If the claim is not that one, the next claim of *owner* is given up in the same way.
         """
 
     @abc.abstractmethod
     def forget(self, key: str) -> bool:
-        """Drop the result. Return whether there was one that answers new callers.
+        """Drop the result. Return whether there was one that answers new callers or is stale.
 
-        A claim stays: its run goes on, and its result is stored.
+        A claim, live or lapsed, stays: its run goes on, and is forgotten. The store remembers that for an
+        hour, and for as long as it knows the claim. It does not know of a run that has no claim.
         """
 
     @abc.abstractmethod
-    def entries(self, prefix: str = "") -> Iterator[tuple[str, Result | Claim]]:
-        """Yield what :meth:`lookup` finds under each key that starts with *prefix*, in no order.
+    def forget_scope(self, scope: str, *, ttl: float | None) -> None:
+        """Forget all keys of *scope*, in constant time, and all runs of them that have begun.
 
-        What changes meanwhile may or may not be seen.
+        A scope has a name of its own, which is no key.
+
+        :param ttl: seconds for which the store has to know that; ``None`` for ever. Results that last longer
+            come back. If the scope was forgotten before, the longer time counts.
+        """
+
+    @abc.abstractmethod
+    def leave(self, key: str, owner: str, seat: str) -> bool | None:
+        """Note that a caller wants the result of *owner* no more. Return whether it was the last one.
+
+        The last one is known by number: as many have left as have joined, and the owner. Then a queued claim
+        is dropped, and nobody joins a running one any more. Without a change, the answer is ``None`` if
+        *owner* has neither the claim nor the next one, live or lapsed. It is ``True`` again if everybody and
+        that *seat* have left before, since revoking may have failed. It is ``False`` if that *seat*, or else
+        everybody, has left before, or if the claim is awaited.
+
+        :param seat: the name of the caller: the task id of the owner, or what one that joined chose.
+        """
+
+    @abc.abstractmethod
+    def count(self, key: str, amounts: Mapping[str, float], *, ttl: float) -> None:
+        """Add *amounts* to the numbers under *key*, which are not those of any call.
+
+        :param ttl: seconds for which they are kept after that.
+        """
+
+    @abc.abstractmethod
+    def counts(self, prefix: str = "") -> Iterator[tuple[str, Mapping[str, float]]]:
+        """Yield the numbers under each key that starts with *prefix*, in no order."""
+
+    @abc.abstractmethod
+    def entries(self, prefix: str = "") -> Iterator[tuple[str, Entry]]:
+        """Yield what :meth:`entry` finds under each key that starts with *prefix*, in no order.
+
+        Keys without a live claim and a result that answers new callers or is stale are left out. Scopes are
+        not known here. What changes meanwhile may or may not be seen.
         """
 
     def close(self) -> None:  # noqa: B027  # a store may have nothing to close
@@ -303,14 +316,5 @@ class Store(abc.ABC):
         :raises TypeError: for an option that the store does not accept, or not with that value.
         """
         address, _, query = url.partition("?")
-        given = {name: _parsed(value) for name, value in parse_qsl(query)}
+        given = {name: number_or_text(value) for name, value in parse_qsl(query)}
         return cls(address, **{**options, **given})
-
-
-def _parsed(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

@@ -6,10 +6,10 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial, wraps
-from typing import ClassVar, Concatenate, ParamSpec, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
 
@@ -20,7 +20,8 @@ from ..support.rare_warnings import rare_warnings
 from ..support.redaction import scrubbed, without_passwords
 from ..support.shown import shown_error
 from ..support.timers import call_at
-from .base import Claim, Result, Store
+from .base import Store
+from .entry import NOTHING, Claim, Entry, Result
 
 __all__ = ["GuardedStore"]
 
@@ -54,9 +55,10 @@ def _verb(
 class GuardedStore:
     """A store whose failure costs the sharing only: what the rest of the package uses.
 
-    Without the store, :meth:`lookup`, :meth:`lookup_or_claim` and :meth:`claim` answer ``None``, and the rest
-    ``False``. If an answer is *required*, these three raise :exc:`~jobtastic_signals.errors.StoreError`
-    instead. Nothing else is raised, but for a wrong setting and a time limit of the task.
+    Without the store, :meth:`lookup`, :meth:`lookup_or_claim` and :meth:`claim` answer ``None``, what lists
+    something answers nothing, and the rest ``False``. If an answer is *required*, these three and
+    :meth:`leave` raise :exc:`~jobtastic_signals.errors.StoreError` instead. Nothing else is raised, but for a
+    wrong setting and a time limit of the task.
 
     After a failure the store is closed, and left alone for a while. A store that failed to write has
     recovered when it writes again, since a full disk can still be read.
@@ -101,9 +103,11 @@ class GuardedStore:
         """Whether the store failed, and has not recovered."""
         return self._breaker.is_open
 
-    def lookup(self, key: str, *, required: bool = False) -> Result | Claim | None:
+    def lookup(
+        self, key: str, *, scopes: Sequence[str] = (), required: bool = False
+    ) -> Result | Claim | None:
         """Do :meth:`.Store.lookup`."""
-        return self._ask(Store.lookup, None, required, key)
+        return self._ask(Store.lookup, None, required, key, scopes=scopes)
 
     def lookup_indexed(self, index: str) -> Result | Claim | None:
         """Look up the key that :meth:`complete` has stored under *index*."""
@@ -122,6 +126,10 @@ class GuardedStore:
         expires: float | None = None,
         goes_out: bool = False,
         lapsed: Claim | None = None,
+        scopes: Sequence[str] = (),
+        fresh: bool = False,
+        rerun: bool = False,
+        joins: bool = True,
         required: bool = False,
     ) -> Result | Claim | None:
         """Do :meth:`.Store.lookup_or_claim`."""
@@ -135,6 +143,10 @@ class GuardedStore:
             expires=expires,
             goes_out=goes_out,
             lapsed=lapsed,
+            scopes=scopes,
+            fresh=fresh,
+            rerun=rerun,
+            joins=joins,
         )
 
     def claim(
@@ -147,6 +159,8 @@ class GuardedStore:
         called: float | None = None,
         waited_for: str | None = None,
         lapsed: Claim | None = None,
+        scopes: Sequence[str] = (),
+        fresh: bool = False,
         required: bool = False,
     ) -> Result | Claim | None:
         """Do :meth:`.Store.claim`."""
@@ -161,12 +175,34 @@ class GuardedStore:
             called=called,
             waited_for=waited_for,
             lapsed=lapsed,
+            scopes=scopes,
+            fresh=fresh,
         )
 
     renew: ClassVar[Callable[..., bool]] = _verb(Store.renew, False)
     complete: ClassVar[Callable[..., bool]] = _verb(Store.complete, False)
     release: ClassVar[Callable[..., bool]] = _verb(Store.release, False)
     forget: ClassVar[Callable[..., bool]] = _verb(Store.forget, False)
+    entry: ClassVar[Callable[..., Entry]] = _verb(Store.entry, NOTHING)
+
+    def leave(self, key: str, owner: str, seat: str, *, required: bool = False) -> bool | None:
+        """Do :meth:`.Store.leave`."""
+        return self._ask(Store.leave, False, required, key, owner, seat)
+
+    def forget_scope(self, scope: str, *, ttl: float | None) -> bool:
+        """Do :meth:`.Store.forget_scope`. Return whether the store did."""
+        return self._ask(Store.forget_scope, False, False, scope, ttl=ttl) is None
+
+    def count(self, key: str, amounts: Mapping[str, float], *, ttl: float) -> bool:
+        """Do :meth:`.Store.count`. Return whether the store did."""
+        return self._ask(Store.count, False, False, key, amounts, ttl=ttl) is None
+
+    def counts(self, prefix: str = "") -> list[tuple[str, Mapping[str, float]]]:
+        """Return what :meth:`.Store.counts` yields; nothing without the store."""
+        found: list[tuple[str, Mapping[str, float]]] = self._guarded(
+            lambda store: list(store.counts(self._scope + prefix)), [], writes=False
+        )
+        return [(key.removeprefix(self._scope), amounts) for key, amounts in found]
 
     def release_later(self, key: str, owner: str, delivery: str | None, until_seconds: float) -> None:
         """Do :meth:`.Store.release`, as soon as the store answers.
@@ -184,9 +220,11 @@ class GuardedStore:
 
         try_again()
 
-    def entries(self, prefix: str = "") -> list[tuple[str, Result | Claim]]:
+    def entries(self, prefix: str = "") -> list[tuple[str, Entry]]:
         """Return what :meth:`.Store.entries` yields; nothing without the store."""
-        found = self._guarded(lambda store: list(store.entries(self._scope + prefix)), [], writes=False)
+        found: list[tuple[str, Entry]] = self._guarded(
+            lambda store: list(store.entries(self._scope + prefix)), [], writes=False
+        )
         return [(key.removeprefix(self._scope), entry) for key, entry in found]
 
     def close(self) -> None:
@@ -208,12 +246,15 @@ class GuardedStore:
         name, key = verb.__name__, self._scope + key
         if options.get("index") is not None:
             options["index"] = f"{self._scope}{options['index']}"
+        scopes: Any = options.get("scopes")
+        if scopes:
+            options["scopes"] = [f"{self._scope}{scope}" for scope in scopes]
 
         def ask(store: Store) -> T:
             answer: T = getattr(store, name)(key, *arguments, **options)
             return answer
 
-        return self._guarded(ask, otherwise, writes=name != "lookup", required=required)
+        return self._guarded(ask, otherwise, writes=name not in ("lookup", "entry"), required=required)
 
     def _guarded(
         self, ask: Callable[[Store], T], otherwise: U, *, writes: bool = True, required: bool = False

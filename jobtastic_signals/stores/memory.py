@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, ClassVar, TypeVar
 
-from .cas import CompareAndSwapStore, Decision, Entry
-from .rules import NOTHING
+from .cas import CompareAndSwapStore, Decision
+from .entry import NOTHING, Entry
 
 __all__ = ["MemoryStore"]
 
@@ -49,7 +49,7 @@ class MemoryStore(CompareAndSwapStore):
         with self.in_one_step():
             answer, after = decide(self.read(key), self._clock())
             self._entries[key] = after
-            if after.claim is None and after.result is None:
+            if not after:
                 del self._entries[key]
             return answer
 

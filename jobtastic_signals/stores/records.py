@@ -13,12 +13,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from ..support.rare_warnings import rare_warnings
 from ..support.shown import shown, shown_error
-from .base import FORMAT_VERSION, Claim, Result
-from .rules import Entry
+from .entry import FORMAT_VERSION, Claim, Counts, Entry, Forgetting, Result
 
 __all__ = ["Pieces", "ResultInPieces", "dump", "is_identity", "load", "warn_of_unreadable"]
 
@@ -58,7 +58,7 @@ class ResultInPieces(Result):
 
     def with_payload(self, payload: bytes) -> Result:
         """Return the result as it was before its payload was put into pieces."""
-        return Result(**{**_named(self, _RESULT), "payload": payload})
+        return Result(**{**_named(self, _RESULT, _RESULT_DEFAULTS), "payload": payload})
 
 
 _Types: TypeAlias = Mapping[str, tuple[type, ...]]
@@ -83,6 +83,12 @@ _RESULT: _Types = {
     "kept": _TIME + _NONE,
 }
 
+#: What is left out of a record where it has this value, which is usual.
+_CLAIM_DEFAULTS: Mapping[str, Any] = {"fresh": False, "joined": 0, "left": ()}
+_RESULT_DEFAULTS: Mapping[str, Any] = {"stale_until": None}
+
+_FORGETTING: _Types = {"at": _TIME, "expires": _TIME + _NONE}
+
 _PIECES: _Types = {"name": _TEXT, "count": (float,)}
 
 # Made once, since each costs as much as what it does. To a reader all numbers are alike.
@@ -96,12 +102,17 @@ def dump(entry: Entry) -> bytes:
     >>> load(dump(Entry(Claim("owner", expires=1060.5, since=1000.5)))).claim.expires
     1060.5
     """
-    claim, result = entry.claim, entry.result
+    result = entry.result
     fields: dict[str, Any] = {"version": FORMAT_VERSION}
-    if claim is not None:
-        fields["claim"] = _named(claim, _CLAIM)
+    for name, claim in (("claim", entry.claim), ("next", entry.next)):
+        if claim is not None:
+            fields[name] = _named(claim, _CLAIM, _CLAIM_DEFAULTS)
+    if entry.forgotten is not None:
+        fields["forgotten"] = _named(entry.forgotten, _FORGETTING)
+    if entry.counts is not None:
+        fields["counts"] = {"expires": entry.counts.expires, "amounts": dict(entry.counts.amounts)}
     if result is not None:
-        fields["result"] = _named(result, _RESULT)
+        fields["result"] = _named(result, _RESULT, _RESULT_DEFAULTS)
     if isinstance(result, ResultInPieces):
         fields["result"]["pieces"] = _named(result.pieces, _PIECES)
     payload = b"" if result is None else result.payload
@@ -120,7 +131,13 @@ def load(record: bytes, *, most_pieces: int = 1000) -> Entry:
         version = fields["version"]
         if version != FORMAT_VERSION:
             raise ValueError(f"format version {version!r}")
-        return Entry(_claim(fields.get("claim")), _result(fields.get("result"), payload, most_pieces))
+        return Entry(
+            _claim(fields.get("claim")),
+            _result(fields.get("result"), payload, most_pieces),
+            _claim(fields.get("next")),
+            _forgetting(fields.get("forgotten")),
+            _counts(fields.get("counts")),
+        )
     except (TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
@@ -152,8 +169,17 @@ def warn_of_unreadable(store: str, key: str, record: object, error: Exception) -
     )
 
 
-def _named(record: Claim | Result | Pieces, types: _Types) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in types}
+def _named(
+    record: Claim | Result | Forgetting | Pieces,
+    types: _Types,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    named = {name: getattr(record, name) for name in types}
+    for name, default in defaults.items():
+        value = getattr(record, name)
+        if value != default:
+            named[name] = value
+    return named
 
 
 def _checked(fields: Any, types: _Types) -> dict[str, Any]:
@@ -168,13 +194,37 @@ def _checked(fields: Any, types: _Types) -> dict[str, Any]:
 
 
 def _claim(fields: Any) -> Claim | None:
-    return None if fields is None else Claim(**_checked(fields, _CLAIM))
+    if fields is None:
+        return None
+    fresh, joined, left = (fields.get(name, default) for name, default in _CLAIM_DEFAULTS.items())
+    if not isinstance(fresh, bool) or isinstance(joined, bool) or joined != int(joined) or joined < 0:
+        raise ValueError(f"fresh={fresh!r}, joined={joined!r}")
+    if not isinstance(left, list | tuple) or not all(isinstance(seat, str) for seat in left):
+        raise ValueError(f"left={left!r}")
+    return Claim(**_checked(fields, _CLAIM), fresh=fresh, joined=int(joined), left=tuple(left))
+
+
+def _time(value: Any) -> float | None:
+    return None if value is None else float(_checked({"time": value}, {"time": _TIME})["time"])
+
+
+def _forgetting(fields: Any) -> Forgetting | None:
+    return None if fields is None else Forgetting(**_checked(fields, _FORGETTING))
+
+
+def _counts(fields: Any) -> Counts | None:
+    if fields is None:
+        return None
+    amounts = fields["amounts"]
+    return Counts(
+        _checked(amounts, dict.fromkeys(amounts, _TIME)), _checked(fields, {"expires": _TIME})["expires"]
+    )
 
 
 def _result(fields: Any, payload: bytes, most_pieces: int) -> Result | None:
     if fields is None:
         return None
-    result = _checked(fields, _RESULT)
+    result = {**_checked(fields, _RESULT), "stale_until": _time(fields.get("stale_until"))}
     pieces = fields.get("pieces")
     if pieces is None:
         return Result(payload=payload, **result)

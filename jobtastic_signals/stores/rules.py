@@ -1,75 +1,40 @@
-"""The rules of the store contract, apart from storage.
+"""The rules of the store contract by which keys are claimed, apart from storage. More: :mod:`.endings`.
 
 Each rule takes what a store holds under a key, and the time. It returns the answer of the operation, and what
 the key holds afterwards. A rule changes nothing, so a store can apply it again if another process was faster.
+
+Rules that look for a result also take *forgotten*: when a scope of the key was last forgotten.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from .base import REMEMBERED_FOR, Claim, Result
+from .entry import Claim, Entry, Result
 
-__all__ = [
-    "NOTHING",
-    "Entry",
-    "claim",
-    "complete",
-    "forget",
-    "index_of",
-    "lookup",
-    "lookup_or_claim",
-    "release",
-    "renew",
-]
+__all__ = ["claim", "lookup", "lookup_or_claim", "renew", "show"]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What a store holds under one key."""
-
-    claim: Claim | None = None
-    result: Result | None = None
-
-    def __bool__(self) -> bool:
-        return self.claim is not None or self.result is not None
-
-    def live_claim(self, now: float, lapsed: Claim | None = None) -> Claim | None:
-        """Return the claim if it is live; one like *lapsed* is not."""
-        claim = self.claim
-        if claim is None or now >= claim.expires or claim.is_same_hold(lapsed):
-            return None
-        return claim
-
-    def without_ended(self, now: float) -> Entry:
-        """Return the entry without what nobody can be answered with any more."""
-        claim, result = self.claim, self.result
-        if claim is not None and now >= claim.expires + REMEMBERED_FOR:
-            claim = None
-        if result is not None and not result.answers_new_callers(now) and _has_passed(result.kept, now):
-            result = None
-        return self if claim is self.claim and result is self.result else Entry(claim, result)
-
-    def seconds_left(self, now: float) -> float | None:
-        """Return how long a store has to keep this entry; ``None`` for ever."""
-        if self.result is not None and None in (self.result.expires, self.result.kept):
-            return None
-        ends = [0.0] if self.claim is None else [self.claim.expires + REMEMBERED_FOR]
-        if self.result is not None:
-            ends += [self.result.expires or 0.0, self.result.kept or 0.0]
-        return max(max(ends) - now, 0.0)
-
-
-#: What a store holds under a key that it does not know.
-NOTHING = Entry()
-
-
-def lookup(entry: Entry, now: float) -> Result | Claim | None:
+def lookup(entry: Entry, now: float, *, forgotten: float | None = None) -> Result | Claim | None:
     """Decide :meth:`.Store.lookup`."""
-    if entry.result is not None and entry.result.answers_new_callers(now):
-        return replace(entry.result, at=now)
+    seen = show(entry, now, forgotten=forgotten)
+    if seen.result is not None and seen.result.answers_new_callers(now):
+        return seen.result
+    return seen.claim
+
+
+def show(entry: Entry, now: float, *, forgotten: float | None = None) -> Entry:
+    """Decide :meth:`.Store.entry`."""
+    result = entry.result_for(now, forgotten)
+    if result is not None and not result.is_handed_out(now):
+        result = None
+    entry = entry.current(now)
     claim = entry.live_claim(now)
-    return None if claim is None else replace(claim, at=now)
+    return Entry(
+        None if claim is None else _shown(claim, entry, now, forgotten),
+        None if result is None else replace(result, at=now),
+        None if claim is None else entry.live_next(now),
+    )
 
 
 def lookup_or_claim(
@@ -81,22 +46,35 @@ def lookup_or_claim(
     expires: float | None = None,
     goes_out: bool = False,
     lapsed: Claim | None = None,
+    forgotten: float | None = None,
+    fresh: bool = False,
+    rerun: bool = False,
+    joins: bool = True,
 ) -> tuple[Result | Claim, Entry]:
     """Decide :meth:`.Store.lookup_or_claim`."""
-    if entry.result is not None and entry.result.answers_new_callers(now):
-        return replace(entry.result, at=now), entry
-    ends = None if expires is None else now + expires
+    entry = entry.current(now, lapsed)
     live = entry.live_claim(now, lapsed)
-    if live is not None and _can_be_joined(live, owner, ends):
-        if goes_out and live.owner != owner and not live.awaited:
-            live = replace(live, awaited=True)
-            return replace(live, at=now), replace(entry, claim=live)
-        return replace(live, at=now), entry
-    before = entry.claim
-    previous = _displaced(before, owner)
-    is_awaited = before is not None and (before.awaited or previous is not None)
-    queued = Claim(owner, now + lease, since=now, awaited=is_awaited, message_expires=ends)
-    return replace(queued, previous=previous, at=now), replace(entry, claim=queued)
+    result = None if fresh else entry.result_for(now, forgotten)
+    reruns = rerun and live is not None and live.is_running
+    if result is not None and result.answers_new_callers(now) and not reruns:
+        return replace(result, at=now), entry
+    stale = result if result is not None and result.is_stale(now) and not reruns else None
+    is_late = fresh or (live is not None and entry.forgotten_at(live, forgotten) is not None)
+    if stale is not None and live is not None and not is_late:
+        return replace(stale, renewal=owner if live.owner == owner else None, at=now), entry
+    ends = None if expires is None else now + expires
+    is_met = live is not None and (live.is_running or _can_be_joined(live, owner, ends, fresh))
+    if live is not None and is_met:
+        is_next = live.is_running and is_late
+        if live.is_running and (is_late or reruns) and ends is None:
+            entry = _with_next(entry, owner, now, lease)
+        entry = _met(entry, "next" if is_next else "claim", now, owner, goes_out=goes_out, joins=joins)
+        return _shown(entry.claim or live, entry, now, forgotten), entry
+    queued = _queued(entry, owner, now, lease, ends, is_fresh=fresh or stale is not None)
+    after = replace(entry, claim=queued, next=None)
+    if stale is not None:
+        return replace(stale, renewal=owner, at=now), after
+    return replace(queued, previous=_displaced(entry.claim, owner), at=now), after
 
 
 def claim(
@@ -109,23 +87,32 @@ def claim(
     called: float | None = None,
     waited_for: str | None = None,
     lapsed: Claim | None = None,
+    forgotten: float | None = None,
+    fresh: bool = False,
 ) -> tuple[Result | Claim, Entry]:
     """Decide :meth:`.Store.claim`."""
-    if entry.result is not None and entry.result.answers(now, called, waited_for):
-        return replace(entry.result, at=now), entry
+    made = now if called is None else called
+    result = entry.result_for(made, forgotten)
+    if result is not None and result.answers(now, called, waited_for, fresh=fresh):
+        return replace(result, at=now), entry
     before = entry.claim
     if before is not None and before.delivery == delivery:
         renewed = replace(before, expires=now + lease)
-        return replace(renewed, at=now), replace(entry, claim=renewed)
+        return _shown(renewed, entry, now, forgotten), replace(entry, claim=renewed)
     live = entry.live_claim(now, lapsed)
     if live is not None and live.is_running:
-        if not live.awaited:
-            live = replace(live, awaited=True)
-            entry = replace(entry, claim=live)
-        return replace(live, at=now), entry
+        is_late = made >= live.since and (fresh or entry.forgotten_at(live, forgotten) is not None)
+        if result is not None and result.is_stale(now) and not (fresh or is_late):
+            return replace(result, at=now), entry
+        if is_late:
+            entry = _with_next(entry, owner, now, lease)
+            entry = _met(entry, "next", now, owner, goes_out=True, joins=False)
+        elif not live.awaited:
+            entry = replace(entry, claim=replace(live, awaited=True))
+        return _shown(entry.claim or live, entry, now, forgotten), entry
+    running = _running(entry, owner, delivery, now + lease, since=now)
     previous = _displaced(before, owner)
-    running = _running(before, owner, delivery, now + lease, since=now)
-    return replace(running, previous=previous, at=now), replace(entry, claim=running)
+    return replace(running, previous=previous, at=now), replace(entry, claim=running, next=None)
 
 
 def renew(
@@ -136,111 +123,80 @@ def renew(
     if before is not None and before.delivery == delivery:
         return True, replace(entry, claim=replace(before, expires=now + lease))
     live, began = entry.live_claim(now), now - ran_for
-    if (live is not None and live.is_running) or _is_of_later_run(entry.result, began):
+    if (live is not None and live.is_running) or entry.knows_later_run(began):
         return False, entry
-    regained = _running(before, owner, delivery, now + lease, since=began)
-    return True, replace(entry, claim=regained)
+    regained = _running(entry, owner, delivery, now + lease, since=began)
+    return True, replace(entry, claim=regained, next=None)
 
 
-def complete(
-    entry: Entry,
-    now: float,
-    owner: str,
-    delivery: str | None,
-    payload: bytes,
-    *,
-    ttl: float | None,
-    state: str = "SUCCESS",
-    kept_for: float = 0.0,
-    ran_for: float = 0.0,
-) -> tuple[bool, Entry]:
-    """Decide :meth:`.Store.complete`."""
-    before, began = entry.claim, now - ran_for
-    if before is not None and delivery is not None and before.delivery == delivery:
-        began, keeps = before.since, before.awaited
-    elif _came_after(entry, began, now):
-        return False, entry
-    else:
-        keeps = before is not None
-    expires = None if ttl is None else now + ttl
-    kept = None if expires is None else max(expires, now + kept_for) if keeps else expires
-    result = Result(owner, payload, state, began, now, expires, kept)
-    stays = before if before is not None and before.owner != owner else None
-    if _has_passed(kept, now):
-        return True, replace(entry, claim=stays)
-    return True, Entry(stays, result)
+def _shown(claim: Claim, entry: Entry, now: float, forgotten: float | None) -> Claim:
+    """Return *claim* as an answer shows it."""
+    forgotten = entry.forgotten_at(claim, forgotten)
+    return replace(claim, next=entry.live_next(now), forgotten=forgotten, at=now)
 
 
-def index_of(result: Result, key: str, ttl: float | None) -> Result | None:
-    """Return the result that *key* is stored as, for :meth:`.Store.complete`; ``None`` if it ends at once."""
-    expires = result.expires if ttl is None else result.ended + ttl
-    if _has_passed(expires, result.ended):
-        return None
-    return replace(result, payload=key.encode(), expires=expires, kept=expires)
+def _queued(
+    entry: Entry, owner: str, now: float, lease: float, ends: float | None, *, is_fresh: bool
+) -> Claim:
+    """Return a new queued claim of *owner* in the place of what is there."""
+    is_awaited = _others_rely_on(entry, owner)
+    return Claim(owner, now + lease, now, awaited=is_awaited, message_expires=ends, fresh=is_fresh)
 
 
-def release(
-    entry: Entry,
-    now: float,
-    owner: str,
-    delivery: str | None,
-    *,
-    requeue: float = 0.0,
-    unless_awaited: bool = False,
-) -> tuple[bool, Entry]:
-    """Decide :meth:`.Store.release`."""
-    before = entry.claim
-    if before is None or before.owner != owner or (unless_awaited and before.awaited):
-        return False, entry
-    if before.delivery is not None and (delivery is None or not before.delivery.startswith(delivery)):
-        return False, entry
-    if before.awaited and not requeue and not before.is_running and now >= before.expires:
-        return False, entry  # It was given up before, or might as well have been.
-    if requeue or before.awaited:
-        queued = Claim(owner, now + requeue, since=now, awaited=before.awaited)
-        return True, replace(entry, claim=queued)
-    return True, replace(entry, claim=None)
+def _with_next(entry: Entry, owner: str, now: float, lease: float) -> Entry:
+    """Return *entry* with a live next claim: of *owner*, unless there is one."""
+    before = entry.next
+    if entry.live_next(now) is not None:
+        return entry
+    if before is not None and before.owner == owner:
+        return replace(entry, next=replace(before, expires=now + lease))
+    queued = _queued(Entry(before), owner, now, lease, None, is_fresh=True)
+    return replace(entry, next=queued)
 
 
-def forget(entry: Entry, now: float) -> tuple[bool, Entry]:
-    """Decide :meth:`.Store.forget`."""
-    if entry.result is None:
-        return False, entry
-    return entry.result.answers_new_callers(now), replace(entry, result=None)
+def _met(entry: Entry, name: str, now: float, owner: str, *, goes_out: bool, joins: bool) -> Entry:
+    """Return *entry* after a call or a delivery of *owner* has met its claim, or its next one.
+
+    One that goes out relies on a result later, and another joins.
+    """
+    met = entry.claim if name == "claim" else entry.live_next(now)
+    # A message with the id of a run that goes on is another one, and relies on it too.
+    if met is None or (met.owner == owner and not (goes_out and met.is_running)):
+        return entry
+    if goes_out:
+        return entry if met.awaited else entry.with_claim(name, replace(met, awaited=True))
+    return entry.with_claim(name, replace(met, joined=met.joined + 1)) if joins else entry
 
 
-def _can_be_joined(live: Claim, owner: str, ends: float | None) -> bool:
-    if live.is_running or live.owner == owner or live.message_expires is None:
+def _can_be_joined(live: Claim, owner: str, ends: float | None, fresh: bool) -> bool:
+    """Return whether the message of a queued claim answers a call of *owner* that *ends* then."""
+    if live.owner == owner:
+        return True
+    if live.is_abandoned or (fresh and not live.fresh):
+        return False  # Its message is about to be revoked, or may be answered by an older result.
+    if live.message_expires is None:
         return True
     return ends is not None and ends <= live.message_expires
 
 
-def _running(before: Claim | None, owner: str, delivery: str, expires: float, since: float) -> Claim:
-    """Return a running claim that takes the place of *before*.
+def _running(entry: Entry, owner: str, delivery: str, expires: float, since: float) -> Claim:
+    """Return a running claim that takes the place of what is there.
 
     Whoever had the key, other than by the queued claim of this message, may still send a message for it.
     """
-    is_awaited = before is not None and (before.awaited or before.is_running or before.owner != owner)
-    return Claim(owner, expires, since, delivery, awaited=is_awaited)
+    before = entry.claim
+    is_awaited = _others_rely_on(entry, owner) or (before is not None and before.is_running)
+    own = next((each for each in (before, entry.next) if each is not None and each.owner == owner), None)
+    joined, left = (0, ()) if own is None else (own.joined, own.left)
+    return Claim(owner, expires, since, delivery, is_awaited, joined=joined, left=left)
+
+
+def _others_rely_on(entry: Entry, owner: str) -> bool:
+    """Return whether messages of others may ask for the result of *owner*, if it takes the key."""
+    claims = (entry.claim, entry.next)
+    return any(each is not None and (each.awaited or each.owner != owner) for each in claims)
 
 
 def _displaced(before: Claim | None, owner: str) -> str | None:
     """Return the owner whose claim a new one of *owner* displaces, if that is another one."""
     return before.owner if before is not None and before.owner != owner else None
-
-
-def _came_after(entry: Entry, began: float, now: float) -> bool:
-    """Return whether another run, or its result, came after one that *began* then and has no claim."""
-    live = entry.live_claim(now)
-    if live is not None and live.is_running:
-        return True
-    result = entry.result
-    return _is_of_later_run(result, began) or (result is not None and result.answers_new_callers(now))
-
-
-def _is_of_later_run(result: Result | None, began: float) -> bool:
-    return result is not None and result.began > began
-
-
-def _has_passed(end: float | None, now: float) -> bool:
-    return end is not None and end <= now

@@ -20,7 +20,7 @@ from typing import Any
 from celery import group, states
 from celery.result import AsyncResult
 
-from jobtastic_signals import forget
+from jobtastic_signals import StoreError, forget
 
 from .leftovers import await_nothing_left, messages_in
 from .project import SHARED, Project, Setup
@@ -85,8 +85,9 @@ class Caller:
 
     def _forget(self, task: str, key: str) -> None:
         since = time.clock_gettime(time.CLOCK_MONOTONIC)
-        forget(self._project.app.tasks[task], key)
-        self._project.journal.write("forgotten", task=task, key=key, since=since)
+        with contextlib.suppress(StoreError):  # Then nothing was forgotten.
+            forget(self._project.app.tasks[task], key)
+            self._project.journal.write("forgotten", task=task, key=key, since=since)
 
     def _call_group(self, task: str, key: str) -> None:
         journal, names = self._project.journal, [f"{random.getrandbits(32):08x}" for _ in range(2)]

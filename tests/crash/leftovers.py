@@ -8,7 +8,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from jobtastic_signals.stores import REMEMBERED_FOR, Claim
+from jobtastic_signals.stores import REMEMBERED_FOR
 from jobtastic_signals.stores.guard import GuardedStore
 
 from .project import Project
@@ -33,7 +33,7 @@ def await_nothing_left(project: Project, redis: Redis | None, folder: Path | Non
 
     def live_claims() -> list[str]:
         entries = list(project.store.entries())
-        return [f"{key}: {entry}" for key, entry in entries if isinstance(entry, Claim)]
+        return [f"{key}: {entry}" for key, entry in entries if entry.claim is not None]
 
     lease = project.setup.lease
     # All that is live now lapses within a lease, if nobody renews it.

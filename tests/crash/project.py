@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import resource
 import time
@@ -216,7 +217,11 @@ def _configuration(setup: Setup) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
     }
     if setup.broker.startswith("redis"):
-        conf["broker_transport_options"] = {"visibility_timeout": setup.visibility_timeout}
+        conf["broker_transport_options"] = {
+            "visibility_timeout": setup.visibility_timeout,
+            # Kombu's lock for restoring messages. A worker that dies with it would keep it for five minutes.
+            "unacked_mutex_expire": math.ceil(setup.visibility_timeout),
+        }
     return conf
 
 

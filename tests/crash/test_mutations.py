@@ -18,6 +18,13 @@ def test_each_safeguard_of_the_package_is_taken_out() -> None:
         "dropping expires when waiting",
         "owner check on release",
         "lease",
+        "forgetting",
+        "fresh calls",
+        "leaving",
+        "one next claim",
+        "one renewal of a stale result",
+        "successes",
+        "the result kept for a next claim that is dropped",
     )
     names = {each.safeguard.partition(",")[0] for each in mutations.MUTATIONS}
     assert names == set(safeguards)

@@ -45,13 +45,13 @@ def check_options(app: Celery[Any]) -> Iterator[Finding]:
 
 
 def _near_misses(task: Task[Any, Any], known: list[str]) -> Iterator[Finding]:
-    first_words = {name.partition("_")[0] for name in known}
     for name, value in own_attributes(type(task)):
         if name in known or misspelt(name, tuple(known)):
             continue  # A slip is an error, and reported as one.
-        near = difflib.get_close_matches(name, known, n=1, cutoff=_LIKENESS)
-        if near or (name.partition("_")[0] in first_words and "_" in name):
-            meant = near or [each for each in known if each.partition("_")[0] == name.partition("_")[0]]
+        first_word, _, more = name.partition("_")
+        relatives = [each for each in known if more and each.startswith(f"{first_word}_")]
+        meant = relatives or difflib.get_close_matches(name, known, n=1, cutoff=_LIKENESS)
+        if meant:
             yield note(
                 "task",
                 f"{task.name}: {name}={value!r} is none of our options, and has no effect here",

@@ -14,9 +14,9 @@ import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -28,8 +28,8 @@ from ...errors import SettingError, StoreError
 from ...support.redaction import redacted_repr
 from ...support.safe_text import safe_repr
 from .. import rules
-from ..base import Claim, Result
-from ..cas import CompareAndSwapStore, Decision, Entry
+from ..cas import CompareAndSwapStore, Decision
+from ..entry import Claim, Entry, Result
 from ..numbers import positive
 from ..records import is_identity, warn_of_unreadable
 from .files import UnreadableError, _BytesDisk, _TolerantCache, text_or_bytes
@@ -96,14 +96,14 @@ class DiskStore(CompareAndSwapStore):
                 self._identity = f"disk:{identity.decode()}"
         return self._identity
 
-    def lookup(self, key: str) -> Result | Claim | None:
+    def lookup(self, key: str, *, scopes: Sequence[str] = ()) -> Result | Claim | None:
         # Without a transaction, which costs five times as much. Results are written before their claim goes.
         # So if the second look finds no result either, there was neither when there was no claim.
         files = self._files()
         return (
-            self._found(files.results, key)
-            or self._found(files.claims, key)
-            or self._found(files.results, key)
+            self._found(files.results, key, scopes)
+            or self._found(files.claims, key, scopes)
+            or self._found(files.results, key, scopes)
         )
 
     def read(self, key: str) -> Entry:
@@ -116,6 +116,10 @@ class DiskStore(CompareAndSwapStore):
             if claim == before:
                 return self._entry(key, claim, result)
 
+    def read_mark(self, scope: str) -> Entry:
+        # It is never in the results, which may be evicted.
+        return self.load(scope, self._record(self._files().claims, scope))
+
     def exchange(self, key: str, decide: Decision[T]) -> T:
         with self.in_one_step() as files:
             before = self._entry(key, self._record(files.claims, key), self._record(files.results, key))
@@ -124,8 +128,9 @@ class DiskStore(CompareAndSwapStore):
             if after.result != before.result:
                 with files.results.disk.all_or_nothing():
                     self._write(files.results, key, Entry(None, after.result), now)
-            if after.claim != before.claim:
-                self._write(files.claims, key, Entry(after.claim), now)
+            claims = replace(after, result=None)
+            if claims != replace(before, result=None):
+                self._write(files.claims, key, claims, now)
             return answer
 
     def scan(self, prefix: str) -> Iterator[tuple[str, Entry]]:
@@ -202,10 +207,10 @@ class DiskStore(CompareAndSwapStore):
                 except sqlite3.OperationalError as error:
                     raise StoreError(f"{self.folder} cannot be written: {error}") from error
 
-    def _found(self, cache: diskcache.Cache, key: str) -> Result | Claim | None:
+    def _found(self, cache: diskcache.Cache, key: str, scopes: Sequence[str]) -> Result | Claim | None:
         part = self.load(key, self._record(cache, key))
         # By a later time: by an earlier one, what has been stored since would live too long.
-        return rules.lookup(part, self._clock())
+        return rules.lookup(part, self._clock(), forgotten=self._forgotten(part, scopes))
 
     def _keys(self, cache: diskcache.Cache) -> list[Any]:
         """Return the keys of a cache as they are in its database: those that are text are bytes."""
@@ -229,7 +234,7 @@ class DiskStore(CompareAndSwapStore):
 
     def _entry(self, key: str, claim: bytes | None, result: bytes | None) -> Entry:
         # A power cut can leave a row without what should be in its file. That is no record.
-        return Entry(self.load(key, claim).claim, self.load(key, result).result)
+        return replace(self.load(key, claim), result=self.load(key, result).result)
 
     def _write(self, cache: diskcache.Cache, key: str, part: Entry, now: float) -> None:
         if part:

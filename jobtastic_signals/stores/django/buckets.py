@@ -22,7 +22,8 @@ from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.db import BaseDatabaseCache
 
 from ...errors import StoreError
-from ..cas import CompareAndSwapStore, Decision, Entry, Pieces
+from ..cas import CompareAndSwapStore, Decision, Pieces
+from ..entry import Entry
 from ..records import is_identity, warn_of_unreadable
 from .caches import UNREADABLE
 

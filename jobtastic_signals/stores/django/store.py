@@ -28,7 +28,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import unquote
 
@@ -45,7 +45,8 @@ from ...errors import SettingError, StoreError
 from ...support.redaction import redacted_repr, without_passwords
 from ...support.safe_text import safe_repr
 from ...support.threads import call_within
-from ..base import Claim, Result, Store
+from ..base import Store
+from ..entry import Claim, Entry, Result
 from ..numbers import positive
 from .buckets import BUCKETS, Buckets
 from .caches import _StrictCaches, may_unpickle
@@ -108,8 +109,11 @@ class DjangoStore(Store):
         identity = self._within_time(lambda buckets: buckets.identity)
         return f"django:{identity}:{os.getpid()}" if self.unshared else f"django:{identity}"
 
-    def lookup(self, key: str) -> Result | Claim | None:
-        return self._within_time(lambda buckets: buckets.lookup(key))
+    def lookup(self, key: str, *, scopes: Sequence[str] = ()) -> Result | Claim | None:
+        return self._within_time(lambda buckets: buckets.lookup(key, scopes=scopes))
+
+    def entry(self, key: str, *, scopes: Sequence[str] = ()) -> Entry:
+        return self._within_time(lambda buckets: buckets.entry(key, scopes=scopes))
 
     def lookup_or_claim(self, *arguments: Any, **options: Any) -> Result | Claim:
         return self._within_time(lambda buckets: buckets.lookup_or_claim(*arguments, **options))
@@ -129,16 +133,31 @@ class DjangoStore(Store):
     def forget(self, key: str) -> bool:
         return self._within_time(lambda buckets: buckets.forget(key))
 
-    def entries(self, prefix: str = "") -> Iterator[tuple[str, Result | Claim]]:
+    def forget_scope(self, scope: str, *, ttl: float | None) -> None:
+        self._within_time(lambda buckets: buckets.forget_scope(scope, ttl=ttl))
+
+    def leave(self, key: str, owner: str, seat: str) -> bool | None:
+        return self._within_time(lambda buckets: buckets.leave(key, owner, seat))
+
+    def count(self, key: str, amounts: Mapping[str, float], *, ttl: float) -> None:
+        self._within_time(lambda buckets: buckets.count(key, amounts, ttl=ttl))
+
+    def counts(self, prefix: str = "") -> Iterator[tuple[str, Mapping[str, float]]]:
+        return self._in_batches(lambda buckets: buckets.counts(prefix))
+
+    def entries(self, prefix: str = "") -> Iterator[tuple[str, Entry]]:
+        return self._in_batches(lambda buckets: buckets.entries(prefix))
+
+    def _in_batches(self, ask: Callable[[Buckets], Iterator[T]]) -> Iterator[T]:
         for start in range(0, BUCKETS, _BATCH):
-            yield from self._entries_in(range(start, start + _BATCH), prefix)
+            yield from self._batch(range(start, start + _BATCH), ask)
 
-    def _entries_in(self, numbers: range, prefix: str) -> list[tuple[str, Result | Claim]]:
-        def ask(buckets: Buckets) -> list[tuple[str, Result | Claim]]:
+    def _batch(self, numbers: range, ask: Callable[[Buckets], Iterator[T]]) -> list[T]:
+        def ask_some(buckets: Buckets) -> list[T]:
             buckets.numbers = numbers
-            return list(buckets.entries(prefix))
+            return list(ask(buckets))
 
-        return self._within_time(ask)
+        return self._within_time(ask_some)
 
     def _within_time(self, ask: Callable[[Buckets], T]) -> T:
         """Return what *ask* gives in a thread of ours.

@@ -24,7 +24,8 @@ from urllib.parse import unquote, urlsplit
 from ...errors import SettingError, StoreError
 from ...support.redaction import redacted_repr
 from ...support.shown import shown
-from ..cas import CompareAndSwapStore, Decision, Entry, Pieces
+from ..cas import CompareAndSwapStore, Decision, Pieces
+from ..entry import Entry
 from ..numbers import positive
 from ..records import is_identity, warn_of_unreadable
 from .servers import Address, Server

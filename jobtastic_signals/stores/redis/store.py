@@ -1,43 +1,43 @@
 """``redis://`` and its kin: a Redis or Valkey server for many hosts, also with sentinels or as a cluster.
 
 Each operation is one script, so it is atomic, and one round trip. A key is one string, which lives for as
-long as something in it is of use. The time is the server's, so hosts need not agree on it. What a server
-with a ``maxmemory-policy`` evicts is lost: a claim, and a call runs twice; a result, and it runs again.
+long as something in it is of use. The time is the server's, so hosts need not agree on it. In a cluster its
+nodes have to, since a scope can be on another node than a key of it. That costs a round trip for each scope.
+
+What a server with a ``maxmemory-policy`` evicts is lost. Without a claim, a call runs twice. Without a
+result, it runs again. Without the mark of a scope that was forgotten, what was forgotten comes back.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from redis.exceptions import NoScriptError, ResponseError
 
 from ...errors import StoreError
-from ..base import Claim, Result, Store
+from ..base import Store
+from ..entry import NOTHING, Claim, Entry, Result
 from ..records import warn_of_unreadable
-from .commands import Script, pack
-from .lua import UNREADABLE
-from .scripts import (
-    CLAIM,
-    COMPLETE,
-    DROP,
-    FORGET,
-    IDENTIFY,
-    INDEX,
-    LOOKUP,
-    LOOKUP_OR_CLAIM,
-    RELEASE,
-    RENEW,
-)
-from .servers import Server, Servers
+from .beside import COUNT, COUNTS, FORGET_SCOPE, IDENTIFY, MARK
+from .commands import Script
+from .holds import COMPLETE, DROP, FORGET, INDEX, LEAVE, RELEASE, RENEW
+from .lookups import CLAIM, ENTRY, LOOKUP, LOOKUP_OR_CLAIM
+from .lua import SCOPES, UNKNOWN, UNREADABLE
+from .names import COUNTED, IDENTITY, KEY, SCOPE, named, scanned
+from .servers import Servers
 from .urls import SCHEMES, opener
-from .words import decoded, encoded, flag, found, hold, number, optional
+from .words import counted, decoded, encoded, flag, found, found_entry, hold, number, optional
 
 __all__ = ["RedisStore"]
+
+T = TypeVar("T")
+
+#: How many entries are read in one round trip.
+_BATCH = 32
 
 
 class RedisStore(Store):
@@ -63,11 +63,14 @@ class RedisStore(Store):
     @property
     def identity(self) -> str:
         # Asked for each time: a database that was flushed is another.
-        identity: bytes = self._run(IDENTIFY, (_IDENTITY,), uuid.uuid4().hex.encode())
+        identity: bytes = self._run(IDENTIFY, (IDENTITY,), uuid.uuid4().hex.encode())
         return f"redis:{identity.decode()}"
 
-    def lookup(self, key: str) -> Result | Claim | None:
-        return self._found(key, self._decide(LOOKUP, key))
+    def lookup(self, key: str, *, scopes: Sequence[str] = ()) -> Result | Claim | None:
+        return self._found(key, self._decide_in(scopes, LOOKUP, key))
+
+    def entry(self, key: str, *, scopes: Sequence[str] = ()) -> Entry:
+        return self._found_entry(key, self._decide_in(scopes, ENTRY, key))
 
     def lookup_or_claim(
         self,
@@ -78,20 +81,25 @@ class RedisStore(Store):
         expires: float | None = None,
         goes_out: bool = False,
         lapsed: Claim | None = None,
+        scopes: Sequence[str] = (),
+        fresh: bool = False,
+        rerun: bool = False,
+        joins: bool = True,
     ) -> Result | Claim:
-        words = number(lease), number(expires), flag(goes_out), *hold(lapsed)
-        answer = self._decide(LOOKUP_OR_CLAIM, key, encoded(owner), *words)
+        flags = flag(goes_out), flag(fresh), flag(rerun), flag(joins)
+        words = encoded(owner), number(lease), number(expires), *flags, *hold(lapsed)
+        answer = self._decide_in(scopes, LOOKUP_OR_CLAIM, key, *words)
         if not isinstance(answer, bytes):
-            entry = self._found(key, answer)
-            if entry is not None:
-                return entry
+            found = self._found(key, answer)
+            if found is not None:
+                return found
             self._drop(key)
-            answer = self._decide(LOOKUP_OR_CLAIM, key, encoded(owner), *words)
+            answer = self._decide_in(scopes, LOOKUP_OR_CLAIM, key, *words)
         if not isinstance(answer, bytes):
             return self._granted(key, answer)
         now = float(answer)
         ends = None if expires is None else now + expires
-        return Claim(owner, now + lease, since=now, message_expires=ends, at=now)
+        return Claim(owner, now + lease, since=now, message_expires=ends, fresh=fresh, at=now)
 
     def claim(
         self,
@@ -103,14 +111,16 @@ class RedisStore(Store):
         called: float | None = None,
         waited_for: str | None = None,
         lapsed: Claim | None = None,
+        scopes: Sequence[str] = (),
+        fresh: bool = False,
     ) -> Result | Claim:
-        times = number(lease), number(called)
-        words = encoded(owner), encoded(delivery), *times, optional(waited_for), *hold(lapsed)
-        entry = self._found(key, self._decide(CLAIM, key, *words))
-        if entry is not None:
-            return entry
+        options = number(lease), number(called), optional(waited_for), flag(fresh)
+        words = encoded(owner), encoded(delivery), *options, *hold(lapsed)
+        found = self._found(key, self._decide_in(scopes, CLAIM, key, *words))
+        if found is not None:
+            return found
         self._drop(key)
-        return self._granted(key, self._decide(CLAIM, key, *words))
+        return self._granted(key, self._decide_in(scopes, CLAIM, key, *words))
 
     def renew(self, key: str, owner: str, delivery: str, lease: float, *, ran_for: float = 0.0) -> bool:
         words = encoded(owner), encoded(delivery), number(lease), number(ran_for)
@@ -127,18 +137,21 @@ class RedisStore(Store):
         state: str = "SUCCESS",
         kept_for: float = 0.0,
         ran_for: float = 0.0,
+        stale_for: float = 0.0,
+        scopes: Sequence[str] = (),
         index: str | None = None,
         index_ttl: float | None = None,
     ) -> bool:
-        times = number(kept_for), number(ran_for)
-        words = encoded(owner), optional(delivery), payload, number(ttl), encoded(state), *times
-        if index is None:
-            return bool(self._decide(COMPLETE, key, *words))
-        indexed = encoded(key), number(ttl if index_ttl is None else index_ttl)
-        if self._servers().span_keys:
-            return bool(self._decide(COMPLETE, key, *words, *indexed, other=index))
-        answer = self._decide(COMPLETE, key, *words, *indexed)
-        if isinstance(answer, bytes):
+        times = number(kept_for), number(ran_for), number(stale_for)
+        words: tuple[bytes, ...] = encoded(owner), optional(delivery), payload, number(ttl), encoded(state)
+        words += times
+        mark, others = self._marks(scopes)
+        if index is not None:
+            spans = self._servers().span_keys
+            others += (named(KEY, index),) if spans else ()
+            words += encoded(key), number(index_ttl), flag(spans)
+        answer = self._decide(COMPLETE, key, mark, *words, others=others)
+        if index is not None and isinstance(answer, bytes):
             self._decide(INDEX, index, answer, encoded(key))
         return bool(answer)
 
@@ -157,19 +170,27 @@ class RedisStore(Store):
     def forget(self, key: str) -> bool:
         return bool(self._decide(FORGET, key))
 
-    def entries(self, prefix: str = "") -> Iterator[tuple[str, Result | Claim]]:
-        pattern = _PREFIX + _GLOB.sub(rb"\\\g<0>", encoded(prefix)) + b"*"
-        for server in self._servers().primaries():
-            names = _scanned(server, pattern)
-            while batch := list(islice(names, _BATCH)):
-                commands = [LOOKUP.by_digest((name,), self._time()) for name in batch]
-                for name, answer in zip(batch, server.ask_all(*commands), strict=True):
-                    key = decoded(name[len(_PREFIX) :])
-                    # Its script may not be there yet, or the key have moved.
-                    missed = isinstance(answer, ResponseError)
-                    entry = self.lookup(key) if missed else self._found(key, self._readable(key, answer))
-                    if entry is not None:
-                        yield key, entry
+    def forget_scope(self, scope: str, *, ttl: float | None) -> None:
+        self._run(FORGET_SCOPE, (named(SCOPE, scope),), self._time(), number(ttl))
+
+    def leave(self, key: str, owner: str, seat: str) -> bool | None:
+        answer = self._decide(LEAVE, key, encoded(owner), encoded(seat))
+        return None if answer == b"unknown" else answer == b"last"
+
+    def count(self, key: str, amounts: Mapping[str, float], *, ttl: float) -> None:
+        words = [word for name, amount in amounts.items() for word in (optional(name), number(amount))]
+        self._run(COUNT, (named(COUNTED, key),), self._time(), number(ttl), *words)
+
+    def counts(self, prefix: str = "") -> Iterator[tuple[str, Mapping[str, float]]]:
+        for key, answer in self._each(COUNTS, COUNTED, prefix):
+            if answer is not None:
+                yield key, counted(answer)
+
+    def entries(self, prefix: str = "") -> Iterator[tuple[str, Entry]]:
+        for key, answer in self._each(ENTRY, KEY, prefix):
+            entry = self._found_entry(key, self._readable(key, answer))
+            if entry:
+                yield key, entry
 
     def close(self) -> None:
         opened, self._opened = self._opened, None
@@ -181,18 +202,52 @@ class RedisStore(Store):
         # redis-py reads the query: it knows what is a number, and what is a password of digits.
         return cls(url, **options)
 
-    def _decide(self, script: Script, key: str, *words: bytes, other: str | None = None) -> Any:
-        keys = (key,) if other is None else (key, other)
-        names = tuple([_PREFIX + encoded(each) for each in keys])
-        return self._readable(key, self._run(script, names, self._time(), *words))
+    def _decide_in(self, scopes: Sequence[str], script: Script, key: str, *words: bytes) -> Any:
+        """Return the answer of a *script* that may have to know when *scopes* were forgotten."""
+        if scopes and not self._servers().span_keys:
+            # Most often it does not matter. Otherwise nothing has changed.
+            answer = self._decide(script, key, UNKNOWN, *words)
+            if answer != SCOPES:
+                return answer
+        mark, others = self._marks(scopes)
+        return self._decide(script, key, mark, *words, others=others)
+
+    def _marks(self, scopes: Sequence[str]) -> tuple[bytes, tuple[bytes, ...]]:
+        """Return when *scopes* were forgotten, or where that script finds it."""
+        names = tuple([named(SCOPE, scope) for scope in scopes])
+        if not names or self._servers().span_keys:
+            return b"", names
+        marks = [self._run(MARK, (name,)) for name in names]
+        return max(filter(None, marks), key=float, default=b""), ()
+
+    def _decide(self, script: Script, key: str, *words: bytes, others: tuple[bytes, ...] = ()) -> Any:
+        return self._readable(key, self._run(script, (named(KEY, key), *others), self._time(), *words))
+
+    def _each(self, script: Script, kind: bytes, prefix: str) -> Iterator[tuple[str, Any]]:
+        """Yield the answer of *script* for each text of that kind that starts with *prefix*."""
+        for server in self._servers().primaries():
+            names = scanned(server, kind, prefix)
+            while batch := list(islice(names, _BATCH)):
+                commands = [script.by_digest((name,), self._time()) for name in batch]
+                for name, answer in zip(batch, server.ask_all(*commands), strict=True):
+                    # The script may not be there yet, or the key have moved.
+                    missed = isinstance(answer, ResponseError)
+                    answered = self._run(script, (name,), self._time()) if missed else answer
+                    yield decoded(name[len(kind) :]), answered
 
     def _found(self, key: str, answer: Any) -> Result | Claim | None:
+        return self._understood(found, key, answer, None)
+
+    def _found_entry(self, key: str, answer: Any) -> Entry:
+        return self._understood(found_entry, key, answer, NOTHING)
+
+    def _understood(self, read: Callable[[Any], T], key: str, answer: Any, otherwise: T) -> T:
         """Return what a script answered. Lua reads some numbers and texts that Python does not."""
         try:
-            return found(answer)
+            return read(answer)
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             warn_of_unreadable(self.url, key, answer[1], error)
-            return None
+            return otherwise
 
     def _granted(self, key: str, answer: Any) -> Result | Claim:
         entry = self._found(key, answer)
@@ -202,7 +257,7 @@ class RedisStore(Store):
 
     def _drop(self, key: str) -> None:
         """Drop what the script could read and this process cannot."""
-        self._run(DROP, (_PREFIX + encoded(key),))
+        self._run(DROP, (named(KEY, key),))
 
     def _run(self, script: Script, names: tuple[bytes, ...], *words: bytes) -> Any:
         servers = self._servers()
@@ -229,27 +284,3 @@ class RedisStore(Store):
 
     def _time(self) -> bytes:
         return number(self._clock()) if self._has_own_clock else b""
-
-
-#: The start of the names of our keys in Redis; and the one name that is not a caller's key.
-_PREFIX, _IDENTITY = b"jobtastic:", b"jobtastic-identity"
-
-#: How many entries are read in one round trip, and how many names are looked through in one.
-_BATCH, _SCANNED = 32, b"1000"
-
-_GLOB = re.compile(rb"[*?\[\]\\^]")
-
-
-def _scanned(server: Server, pattern: bytes) -> Iterator[bytes]:
-    cursor, seen = b"0", set[bytes]()
-    while True:
-        answer = server.ask(pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", _SCANNED))
-        if isinstance(answer, ResponseError):
-            raise answer
-        cursor, names = answer
-        for name in names:
-            if name not in seen:  # Redis can name one twice.
-                seen.add(name)
-                yield name
-        if cursor == b"0":
-            return

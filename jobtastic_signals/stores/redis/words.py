@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from ..base import Claim, Result
+from ..entry import NOTHING, Claim, Entry, Result
 
-__all__ = ["decoded", "encoded", "flag", "found", "hold", "number", "optional"]
+__all__ = ["counted", "decoded", "encoded", "flag", "found", "found_entry", "hold", "number", "optional"]
 
 
 def encoded(text: str) -> bytes:
@@ -45,15 +47,51 @@ def found(answer: list[bytes] | None) -> Result | Claim | None:
     """Return what a script answered: the time, and a claim or the value that has a result."""
     if answer is None:
         return None
-    at, value = answer
-    head, line, payload = value.partition(b"\n")
-    record = json.loads(decoded(head))
-    if line:
-        return _result(record["result"], payload, float(at))
-    return _claim(record["claim"], record.get("previous"), float(at))
+    at, record, payload = _opened(answer)
+    if payload is None:
+        return _shown(record, at)
+    renewal = answer[2] if len(answer) > 2 else None
+    result = _result(record["result"], payload, at)
+    return result if renewal is None else replace(result, renewal=decoded(renewal))
 
 
-def _claim(fields: dict[str, Any], previous: str | None, at: float) -> Claim:
+def found_entry(answer: list[bytes] | None) -> Entry:
+    """Return what a script answered: the time, and the value of an entry as it is shown."""
+    if answer is None:
+        return NOTHING
+    at, record, payload = _opened(answer)
+    claim = _shown(record, at) if "claim" in record else None
+    result = None if payload is None else _result(record["result"], payload, at)
+    return Entry(claim, result, None if claim is None else claim.next)
+
+
+def counted(answer: list[bytes]) -> dict[str, float]:
+    """Return the numbers of a hash. Their names have a ``=`` before them."""
+    amounts = {}
+    for name, amount in zip(answer[::2], answer[1::2], strict=True):
+        with suppress(ValueError):  # Somebody else wrote it.
+            if name.startswith(b"="):
+                amounts[decoded(name[1:])] = float(amount)
+    return amounts
+
+
+def _opened(answer: list[bytes]) -> tuple[float, dict[str, Any], bytes | None]:
+    """Return the time, the record, and the payload if there is a result."""
+    head, line, payload = answer[1].partition(b"\n")
+    return float(answer[0]), json.loads(decoded(head)), payload if line else None
+
+
+def _shown(record: dict[str, Any], at: float) -> Claim:
+    return _claim(
+        record["claim"],
+        previous=record.get("previous"),
+        next=_claim(record["next"]) if "next" in record else None,
+        forgotten=_end(record.get("forgotten")),
+        at=at,
+    )
+
+
+def _claim(fields: dict[str, Any], **shown: Any) -> Claim:
     return Claim(
         fields["owner"],
         float(fields["expires"]),
@@ -61,8 +99,10 @@ def _claim(fields: dict[str, Any], previous: str | None, at: float) -> Claim:
         fields.get("delivery"),
         fields.get("awaited", False),
         _end(fields.get("message_expires")),
-        previous,
-        at,
+        fields.get("fresh", False),
+        int(fields.get("joined", 0)),
+        tuple(fields.get("left", ())),
+        **shown,
     )
 
 
@@ -75,7 +115,8 @@ def _result(fields: dict[str, Any], payload: bytes, at: float) -> Result:
         float(fields["ended"]),
         _end(fields.get("expires")),
         _end(fields.get("kept")),
-        at,
+        _end(fields.get("stale_until")),
+        at=at,
     )
 
 

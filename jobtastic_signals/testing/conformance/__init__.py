@@ -5,17 +5,36 @@ from __future__ import annotations
 from .atomicity import Atomicity
 from .claims import Claims
 from .contents import Contents
+from .counts import Counts
 from .deliveries import Deliveries
+from .forgetting import Forgetting
 from .late_owners import LateOwners
+from .leaving import Leaving
 from .lifetimes import Lifetimes
 from .machine import Agreement
+from .next_claims import NextClaims
 from .results import Results
+from .stale_results import StaleResults
 
 __all__ = ["StoreConformance"]
 
 
 # pytest begins with the last.
-class StoreConformance(Agreement, Atomicity, Lifetimes, Contents, LateOwners, Results, Deliveries, Claims):
+class StoreConformance(
+    Agreement,
+    Atomicity,
+    Lifetimes,
+    Contents,
+    Counts,
+    Leaving,
+    Forgetting,
+    StaleResults,
+    NextClaims,
+    LateOwners,
+    Results,
+    Deliveries,
+    Claims,
+):
     """Holds a store to the contract.
 
     All that a subclass gives it is the fixture ``make_store``::

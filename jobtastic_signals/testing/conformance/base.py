@@ -46,7 +46,7 @@ class Fixtures:
     steps: int = 30
 
     #: How often each race is run.
-    rounds = 10
+    rounds = 7
 
     #: Bytes of the largest payload.
     largest = 10_000_000

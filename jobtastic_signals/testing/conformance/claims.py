@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ...stores import Claim, Store
-from ...stores.base import REMEMBERED_FOR
+from ...stores.entry import REMEMBERED_FOR
 from ..clock import Clock
 from .base import LATER, LEASE, Fixtures, Make, delivery_of, queue, queued, renew, run, running
 
@@ -46,7 +46,7 @@ class Claims(Fixtures):
         found = store.lookup("key")
         assert found is not None
         assert found.at == clock()
-        assert [entry.at for _, entry in store.entries()] == [clock()]
+        assert [entry.claim and entry.claim.at for _, entry in store.entries()] == [clock()]
 
     # lookup_or_claim
 
@@ -62,12 +62,16 @@ class Claims(Fixtures):
         assert queue(store, "owner", expires=100.25) == claim == store.lookup("key")
 
     @pytest.mark.parametrize("make", [queue, run])
-    def test_a_call_joins_a_live_claim_and_leaves_it_as_it_is(
-        self, store: Store, clock: Clock, make: Make
-    ) -> None:
+    def test_a_call_joins_a_live_claim_and_is_counted(self, store: Store, clock: Clock, make: Make) -> None:
         claim = make(store, "owner")
         clock.advance(LATER)
-        assert queue(store, "caller") == claim == store.lookup("key")
+        for joined in (1, 2):
+            assert queue(store, "caller") == replace(claim, joined=joined) == store.lookup("key")
+
+    @pytest.mark.parametrize("make", [queue, run])
+    def test_a_call_can_ask_for_a_claim_without_joining_it(self, store: Store, make: Make) -> None:
+        claim = make(store, "owner")
+        assert queue(store, "caller", joins=False) == claim == store.lookup("key")
 
     def test_a_call_gets_its_own_live_queued_claim_as_it_is(self, store: Store, clock: Clock) -> None:
         claim = queue(store, "owner", expires=40)
@@ -99,7 +103,7 @@ class Claims(Fixtures):
         queue(store, "owner", expires=1)
         run(store, "owner")
         clock.advance(LATER)
-        assert queue(store, "caller") == running("owner", clock() - LATER)
+        assert queue(store, "caller") == running("owner", clock() - LATER, joined=1)
 
     def test_a_call_replaces_a_message_that_expires_too_early(self, store: Store, clock: Clock) -> None:
         queue(store, "first", expires=40)
@@ -125,7 +129,7 @@ class Claims(Fixtures):
     ) -> None:
         claim = queue(store, "next")
         assert claim == queued("next", clock(), awaited=True, previous="late")
-        for answer in (store.lookup("key"), queue(store, "next"), queue(store, "caller")):
+        for answer in (store.lookup("key"), queue(store, "next"), queue(store, "caller", joins=False)):
             assert answer == replace(claim, previous=None)
         assert run(store, "next") == running("next", clock(), awaited=True)
 
@@ -145,32 +149,35 @@ class Claims(Fixtures):
         claim = replace(make(store, "owner"), awaited=True)
         assert queue(store, "caller", goes_out=True) == claim == store.lookup("key")
         assert queue(store, "caller", goes_out=True) == claim == store.lookup("key")
-        assert queue(store, "joining") == claim == store.lookup("key")
+        assert queue(store, "joining") == replace(claim, joined=1) == store.lookup("key")
 
-    @pytest.mark.parametrize("make", [queue, run])
     def test_a_call_whose_message_goes_out_does_not_mark_its_own_claim(
-        self, store: Store, clock: Clock, make: Make
+        self, store: Store, clock: Clock
     ) -> None:
-        claim = make(store, "owner", "claimed")
+        claim = queue(store, "owner", "claimed")
         assert queue(store, "owner", "claimed", goes_out=True) == claim == store.lookup("claimed")
         assert queue(store, "owner", "free", goes_out=True) == queued("owner", clock())
+
+    def test_a_message_with_the_id_of_a_run_that_goes_on_marks_that_run(self, store: Store) -> None:
+        claim = run(store, "owner")
+        assert queue(store, "owner", goes_out=True) == replace(claim, awaited=True) == store.lookup("key")
 
     @pytest.mark.parametrize("make", [queue, run])
     def test_a_claim_whose_owner_ended_counts_as_lapsed(self, store: Store, clock: Clock, make: Make) -> None:
         ended = make(store, "ended")
         assert queue(store, "next", lapsed=ended) == queued("next", clock(), awaited=True, previous="ended")
         run(store, "next")
-        assert queue(store, "caller", lapsed=ended) == running("next", clock(), awaited=True)
+        assert queue(store, "caller", lapsed=ended) == running("next", clock(), awaited=True, joined=1)
 
     def test_a_later_hold_of_an_owner_that_ended_before_does_not_count_as_lapsed(
         self, store: Store, clock: Clock
     ) -> None:
         waiting = queue(store, "owner")
         first = run(store, "owner")
-        assert queue(store, "caller", lapsed=waiting) == first
+        assert queue(store, "caller", lapsed=waiting, joins=False) == first
         store.release("key", "owner", "")
         second = store.claim("key", "owner", delivery_of("owner", 2), LEASE)
-        assert queue(store, "caller", lapsed=first) == second
+        assert queue(store, "caller", lapsed=first, joins=False) == second
 
     def test_a_hold_that_was_renewed_since_counts_as_lapsed_all_the_same(
         self, store: Store, clock: Clock

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ...stores import Store
+from ...stores import Entry, Store
 from ..clock import Clock
 from .base import LEASE, Fixtures, complete, payload_of, put, queue, queued, renew, result_of, run, running
 
@@ -38,7 +38,9 @@ class Contents(Fixtures):
     # entries
 
     @pytest.mark.usefixtures("lapsed")
-    def test_entries_are_what_lookup_finds(self, store: Store, clock: Clock) -> None:
+    def test_entries_are_live_claims_and_results_that_are_handed_out(
+        self, store: Store, clock: Clock
+    ) -> None:
         queue(store, "owner", "queued")
         run(store, "owner", "running")
         put(store, "a result")
@@ -49,9 +51,16 @@ class Contents(Fixtures):
             complete(store, "owner", ttl=0, key=key, kept_for=1000)
         run(store, "next", "kept beside a claim")
         clock.advance(1)
+        complete(store, "owner", ttl=0, key="stale beside a claim", stale_for=1000)
+        queue(store, "renewal", "stale beside a claim")
+        store.forget_scope("a scope", ttl=None)
+        store.count("counts", {"calls": 1}, ttl=1000)
         found = sorted(store.entries(), key=lambda entry: entry[0])
-        keys = ["a result", "kept beside a claim", "queued", "running"]
-        assert found == [(key, store.lookup(key)) for key in keys]
+        keys = ["a result", "kept beside a claim", "queued", "running", "stale beside a claim"]
+        assert found == [(key, store.entry(key)) for key in keys]
+        for key in keys[:-1]:
+            entry = store.entry(key)
+            assert (entry.result or entry.claim) == store.lookup(key)
 
     @pytest.mark.parametrize(
         ("prefix", "expected"),
@@ -91,12 +100,12 @@ class Contents(Fixtures):
         assert store.identity
         assert store.lookup(key) is None
         assert queue(store, "owner", key) == queued("owner", clock())
-        assert dict(store.entries()) == {key: queued("owner", clock())}
+        assert dict(store.entries()) == {key: Entry(queued("owner", clock()))}
         assert run(store, "owner", key) == running("owner", clock())
         assert renew(store, "owner", key) is True
         assert complete(store, "owner", key=key, index="index") is True
         assert store.lookup(key) == result_of("owner", clock())
-        assert dict(store.entries(key))[key] == result_of("owner", clock())
+        assert dict(store.entries(key))[key] == store.entry(key) == Entry(None, result_of("owner", clock()))
         assert payload_of(store.lookup("index")) == key.encode()
         assert store.forget(key) is True
         assert store.release(key, "owner", "") is False
@@ -106,7 +115,7 @@ class Contents(Fixtures):
         keys = ["key", "KEY", "key ", " key", "kéy", "ke\u0301y", "key\n", "k", "", "k" * 500, "k" * 501]
         for key in keys:
             assert put(store, key, key.encode()) is True
-        found = {key: payload_of(entry) for key, entry in store.entries()}
+        found = {key: payload_of(entry.result) for key, entry in store.entries()}
         assert found == {key: key.encode() for key in keys}
         assert {key: payload_of(store.lookup(key)) for key in keys} == found
 

@@ -14,7 +14,7 @@ from typing import Any
 from ...stores import Claim, Result, Store
 from .base import complete, delivery_of, put, queue, renew, run
 
-__all__ = ["LEASE", "RACES", "TIMEOUT"]
+__all__ = ["LEASE", "RACES", "SHARED", "TIMEOUT", "Meet", "Race"]
 
 #: Seconds for which contenders wait for each other, and we for what they say.
 TIMEOUT = 60.0
@@ -29,6 +29,8 @@ ENDED = Claim(SHARED, 0.0, 0.0, delivery_of(SHARED))
 TURNS = 3
 
 Meet = Callable[[], Any]
+
+Race = tuple[Callable[..., Any], Callable[[list[Any]], None]]
 
 
 def queueing(store: Store, key: str, me: str, first: bool, meet: Meet) -> Any:
@@ -266,7 +268,7 @@ def check_taking_turns(seen: list[Any]) -> None:
     assert all(end <= begin for (_, end), (begin, _) in pairwise(held)), "never two at once"
 
 
-RACES: list[tuple[Callable[..., Any], Callable[[list[Any]], None]]] = [
+RACES: list[Race] = [
     (queueing, check_queueing),
     (running, check_running),
     (running_one_message, check_running_one_message),

@@ -73,7 +73,7 @@ class Deliveries(Fixtures):
         run(store, "owner")
         queue(store, "other", goes_out=awaited)
         clock.advance(lapse)
-        claim = running("owner", began, LEASE + lapse, awaited=awaited)
+        claim = running("owner", began, LEASE + lapse, awaited=awaited, joined=0 if awaited else 1)
         assert run(store, "owner") == claim == store.lookup("key")
 
     @pytest.mark.usefixtures("waited")
@@ -215,8 +215,8 @@ class Deliveries(Fixtures):
         queue(store, "other", goes_out=awaited)
         clock.advance(lapse)
         assert store.release("key", "owner", delivery_of("owner"), requeue=5) is True
-        claim = queued("owner", clock(), 5, awaited=awaited)
-        assert store.lookup("key") == claim == queue(store, "caller")
+        claim = queued("owner", clock(), 5, awaited=awaited, joined=0 if awaited else 1)
+        assert store.lookup("key") == claim == queue(store, "caller", joins=False)
         clock.advance(5)
         assert store.lookup("key") is None
 

@@ -50,7 +50,7 @@ class Lifetimes(Fixtures):
         ticking.release("requeued", "owner", "", requeue=LEASE)
         wait_until(renewed)
         time.sleep(2 * SHORT)
-        found = {key for key, entry in ticking.entries() if isinstance(entry, Claim)}
+        found = {key for key, entry in ticking.entries() if entry.claim is not None}
         assert found == {"renewed", "claimed again", "requeued"}
 
     def test_a_result_ends_in_time_and_the_next_has_its_own(self, ticking: Store) -> None:

@@ -28,6 +28,9 @@ SECONDS = st.sampled_from([1000.0, 2000.0, 1600.0])
 NONE_OR_SECONDS = st.just(0.0) | SECONDS
 TTLS = st.sampled_from([0.0, 0.0, 1000.0, 1000.0, None])
 EXPIRES = st.none() | SECONDS
+ALL_SCOPES = ["task:a", "tag:b"]
+SCOPES = st.sampled_from([(), (), ("task:a",), ("tag:b",), tuple(ALL_SCOPES)])
+STATES = st.sampled_from(["SUCCESS", "SUCCESS", "FAILURE"])
 PREFIXES = st.sampled_from(["", "a", "ann/", "bob/1"])
 
 
@@ -72,6 +75,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def both(self, operation: str, key: str, *given: Any, **options: Any) -> None:
         """Do *operation* to both, and compare."""
+        self.model.tidy()
         expected = getattr(self.model, operation)(key, *given, **options)
         answer = getattr(self.store, operation)(key, *given, **options)
         assert answer == expected
@@ -90,33 +94,39 @@ class StoreMachine(RuleBasedStateMachine):
         """Let leases lapse, and results end."""
         self.clock.advance(seconds)
 
-    @rule(key=KEYS, owner=OWNERS, lease=SECONDS, expires=EXPIRES, goes_out=st.booleans(), ended=st.booleans())
-    def lookup_or_claim(
-        self, key: str, owner: str, lease: float, expires: float | None, goes_out: bool, ended: bool
-    ) -> None:
+    @rule(
+        key=KEYS, owner=OWNERS, lease=SECONDS, expires=EXPIRES, goes_out=st.booleans(), ended=st.booleans(),
+        scopes=SCOPES, fresh=st.booleans(), rerun=st.booleans(), joins=st.booleans(),
+    )  # fmt: skip
+    def lookup_or_claim(self, key: str, owner: str, lease: float, ended: bool, **options: Any) -> None:
         lapsed = self.model.claims.get(key) if ended else None
-        self.both("lookup_or_claim", key, owner, lease, expires=expires, goes_out=goes_out, lapsed=lapsed)
+        self.both("lookup_or_claim", key, owner, lease, lapsed=lapsed, **options)
 
-    @rule(key=KEYS, owner=OWNERS, lease=SECONDS)
-    def join(self, key: str, owner: str, lease: float) -> None:
-        self.both("lookup_or_claim", key, owner, lease)
+    @rule(key=KEYS, owner=OWNERS, lease=SECONDS, scopes=SCOPES)
+    def join(self, key: str, owner: str, lease: float, scopes: tuple[str, ...]) -> None:
+        self.both("lookup_or_claim", key, owner, lease, scopes=scopes)
 
-    @rule(key=KEYS, owner=OWNERS, number=NUMBERS, lease=SECONDS)
-    def claim(self, key: str, owner: str, number: int, lease: float) -> None:
-        self.both("claim", key, owner, f"{owner}/{number}", lease)
+    @rule(key=KEYS, owner=OWNERS, lease=SECONDS, asks=st.sampled_from(["fresh", "rerun"]))
+    def ask_for_one_more_run(self, key: str, owner: str, lease: float, asks: str) -> None:
+        self.both("lookup_or_claim", key, owner, lease, **{asks: True})
+
+    @rule(key=KEYS, owner=OWNERS, number=NUMBERS, lease=SECONDS, scopes=SCOPES)
+    def claim(self, key: str, owner: str, number: int, lease: float, scopes: tuple[str, ...]) -> None:
+        self.both("claim", key, owner, f"{owner}/{number}", lease, scopes=scopes)
 
     @rule(
         key=KEYS, owner=OWNERS, number=NUMBERS, lease=SECONDS, called_before=st.none() | NONE_OR_SECONDS,
         waited_for=st.none() | OWNERS, lapsed=st.none() | st.tuples(OWNERS, st.none() | NUMBERS),
+        scopes=SCOPES, fresh=st.booleans(),
     )  # fmt: skip
     def claim_again(
         self, key: str, owner: str, number: int, lease: float, called_before: float | None,
-        waited_for: str | None, lapsed: tuple[str, int | None] | None,
+        waited_for: str | None, lapsed: tuple[str, int | None] | None, **options: Any,
     ) -> None:  # fmt: skip
         called = None if called_before is None else self.clock() - called_before
         self.both(
             "claim", key, owner, f"{owner}/{number}", lease,
-            called=called, waited_for=waited_for, lapsed=lapsed and ended(*lapsed),
+            called=called, waited_for=waited_for, lapsed=lapsed and ended(*lapsed), **options,
         )  # fmt: skip
 
     @rule(
@@ -133,7 +143,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(
         key=KEYS, payload=st.binary(max_size=8), ttl=TTLS, kept_for=NONE_OR_SECONDS, index=INDEXES,
-        index_ttl=TTLS, state=st.sampled_from(["SUCCESS", "FAILURE"]),
+        index_ttl=TTLS, state=STATES, stale_for=NONE_OR_SECONDS, scopes=SCOPES,
     )  # fmt: skip
     def complete_by_its_holder(self, key: str, payload: bytes, **options: Any) -> None:
         owner, delivery = self.holder_of(key, "ann", 1)
@@ -141,7 +151,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(
         key=KEYS, owner=OWNERS, number=st.none() | NUMBERS, payload=st.binary(max_size=8), ttl=TTLS,
-        kept_for=NONE_OR_SECONDS, ran_for=NONE_OR_SECONDS, index=INDEXES,
+        kept_for=NONE_OR_SECONDS, ran_for=NONE_OR_SECONDS, index=INDEXES, state=STATES,
+        stale_for=NONE_OR_SECONDS, scopes=SCOPES,
     )  # fmt: skip
     def complete_late(self, key: str, owner: str, number: int | None, payload: bytes, **options: Any) -> None:
         delivery = None if number is None else f"{owner}/{number}"
@@ -161,12 +172,41 @@ class StoreMachine(RuleBasedStateMachine):
     def release_by_its_holder(self, key: str) -> None:
         self.both("release", key, *self.holder_of(key, "ann", 1))
 
+    @rule(key=KEYS, owner=OWNERS, seat=st.sampled_from([*CALLERS, "dan"]))
+    def leave(self, key: str, owner: str, seat: str) -> None:
+        self.both("leave", key, owner, seat)
+
+    @rule(key=KEYS, seat=st.sampled_from(CALLERS))
+    def leave_the_holder(self, key: str, seat: str) -> None:
+        self.both("leave", key, self.holder_of(key, "ann", 1)[0], seat)
+
     @rule(key=KEYS)
     def forget(self, key: str) -> None:
         self.both("forget", key)
 
+    # As long as results may last: what comes back after a shorter time is not laid down.
+    @rule(scope=st.sampled_from(ALL_SCOPES), ttl=st.none() | st.just(1e9))
+    def forget_scope(self, scope: str, ttl: float | None) -> None:
+        self.both("forget_scope", scope, ttl=ttl)
+
+    @rule(
+        key=st.sampled_from(["counts:a", "counts:b"]), amount=st.sampled_from([1.0, 0.5, -2.0]), ttl=SECONDS
+    )
+    def count(self, key: str, amount: float, ttl: float) -> None:
+        self.both("count", key, {"calls": amount, f"of {amount}": 1.0}, ttl=ttl)
+
+    @rule(prefix=st.sampled_from(["", "counts:a", "other"]))
+    def counts(self, prefix: str) -> None:
+        assert dict(self.store.counts(prefix)) == self.model.counts(prefix)
+
+    @rule(key=KEYS, scopes=SCOPES)
+    def entry(self, key: str, scopes: tuple[str, ...]) -> None:
+        self.model.tidy()
+        assert self.store.entry(key, scopes=scopes) == self.model.entry(key, scopes)
+
     @rule(prefix=st.sampled_from(["", "v1:a", "v1:b:1", "other"]))
     def entries(self, prefix: str) -> None:
+        self.model.tidy()
         found = list(self.store.entries(prefix))
         assert dict(found) == self.model.entries(prefix)
         assert len(dict(found)) == len(found)
@@ -177,5 +217,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def lookups_agree(self) -> None:
+        self.model.tidy()
         for key in [*ALL_KEYS, "v1:index"]:
-            assert self.store.lookup(key) == self.model.lookup(key)
+            for scopes in ((), ALL_SCOPES) if self.model.marks else ((),):
+                assert self.store.lookup(key, scopes=scopes) == self.model.lookup(key, scopes)

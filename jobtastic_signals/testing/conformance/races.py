@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 from ...stores import Store
+from .caller_contests import CALLER_RACES
 from .contests import LEASE, RACES, TIMEOUT
 
 __all__ = ["LEASE", "TIMEOUT", "contend"]
 
 #: How many contend.
 CROWD = 8
+
+_ALL = [*RACES, *CALLER_RACES]
 
 
 def contend(context: Any, open_store: Callable[[], Store], rounds: int) -> None:
@@ -34,7 +37,7 @@ def contend(context: Any, open_store: Callable[[], Store], rounds: int) -> None:
     for contender in crowd:
         contender.daemon = True  # One that hangs must not keep Python from ending.
         contender.start()
-    seen: dict[int, dict[int, Any]] = {turn: {} for turn in range(rounds * len(RACES))}
+    seen: dict[int, dict[int, Any]] = {turn: {} for turn in range(rounds * len(_ALL))}
     for _ in range(CROWD * len(seen)):
         try:
             turn, number, answer, error = answers.get(timeout=TIMEOUT)
@@ -46,15 +49,15 @@ def contend(context: Any, open_store: Callable[[], Store], rounds: int) -> None:
     for contender in crowd:
         contender.join(TIMEOUT)
     for turn, answered in seen.items():
-        _, check = RACES[turn % len(RACES)]
+        _, check = _ALL[turn % len(_ALL)]
         check([answered[number] for number in range(CROWD)])
 
 
 def _contender(number: int, open_store: Callable[[], Store], rounds: int, barrier: Any, answers: Any) -> None:
     turn, store = 0, open_store()
     try:
-        for turn in range(rounds * len(RACES)):
-            race, _ = RACES[turn % len(RACES)]
+        for turn in range(rounds * len(_ALL)):
+            race, _ = _ALL[turn % len(_ALL)]
             key, me = f"{race.__name__}-{turn}", f"contender-{number}"
             barrier.wait()
             answers.put((turn, number, race(store, key, me, number == 0, barrier.wait), ""))

@@ -29,7 +29,7 @@ LONG = 100 * 86400.0
 
 
 class Results(Fixtures):
-    """The contract's sentences about results, but for those on late owners and on the index."""
+    """The contract's sentences about results, but for those on late owners, the index and forgetting."""
 
     # lookup, lookup_or_claim
 
@@ -50,7 +50,7 @@ class Results(Fixtures):
         for ask in (queue, run, lambda store, _: store.lookup("key")):
             clock.advance(0.1)
             assert ask(store, "caller").at == clock()
-        assert [entry.at for _, entry in store.entries()] == [clock()]
+        assert [entry.result and entry.result.at for _, entry in store.entries()] == [clock()]
 
     def test_a_result_that_lives_for_ever_is_found_much_later(self, store: Store, clock: Clock) -> None:
         complete(store, "owner")
@@ -273,33 +273,6 @@ class Results(Fixtures):
         run(store, "next")
         assert store.release("key", "next", "") is True
         assert payload_of(run(store, "waiter", waited_for="owner")) == b"42"
-
-    # forget
-
-    def test_forget_drops_the_result_once(self, store: Store) -> None:
-        complete(store, "owner")
-        assert store.forget("key") is True
-        assert store.lookup("key") is None
-        assert store.forget("key") is False
-
-    def test_forget_says_that_there_was_none(self, store: Store, clock: Clock) -> None:
-        assert store.forget("key") is False
-        complete(store, "owner", ttl=1000)
-        clock.advance(1000)
-        assert store.forget("key") is False
-
-    @pytest.mark.usefixtures("waited")
-    def test_forget_leaves_a_claim_that_completes_later(self, store: Store, clock: Clock) -> None:
-        assert store.forget("key") is False
-        assert store.lookup("key") == running("owner", clock(), awaited=True)
-        assert complete(store, "owner") is True
-        assert store.lookup("key") == result_of("owner", clock())
-
-    @pytest.mark.usefixtures("waited")
-    def test_forget_drops_what_is_kept_for_others(self, store: Store, clock: Clock) -> None:
-        complete(store, "owner", ttl=0, kept_for=1000)
-        assert store.forget("key") is False
-        assert run(store, "waiter", waited_for="owner") == running("waiter", clock())
 
     def test_an_answer_is_a_plain_result(self, store: Store) -> None:
         complete(store, "owner")

@@ -5,6 +5,7 @@ import pytest
 from jobtastic_signals.stores.disk import DiskStore
 from jobtastic_signals.stores.memory import MemoryStore
 from jobtastic_signals.testing import StoreConformance
+from tests.support.stores.operations import PATIENT
 
 
 class TestMemoryStore(StoreConformance):
@@ -21,4 +22,6 @@ class TestDiskStore(StoreConformance):
 
     @pytest.fixture
     def make_store(self, tmp_path_factory):
-        return lambda clock: DiskStore(f"disk://{tmp_path_factory.mktemp('store')}", clock=clock)
+        return lambda clock: DiskStore(
+            f"disk://{tmp_path_factory.mktemp('store')}", clock=clock, timeout=PATIENT
+        )

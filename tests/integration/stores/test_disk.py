@@ -98,12 +98,26 @@ def test_size_pressure_evicts_old_results_and_never_a_claim(open_disk):
     run(store, "owner", "claimed")
     for number in range(60):
         assert put(store, f"result-{number:02}", bytes(20_000)) is True
-    kept = sorted(key for key, entry in store.entries() if isinstance(entry, Result))
+    kept = sorted(key for key, entry in store.entries() if entry.result is not None)
     assert 1 <= len(kept) < 30
     assert kept[-1] == "result-59"
     assert "result-00" not in kept
     assert store.lookup("claimed").owner == "owner"
     assert complete(store, "owner", key="claimed") is True
+
+
+def test_size_pressure_brings_no_forgotten_result_back_and_loses_no_number(open_disk, clock):
+    store = open_disk(clock=clock, size_limit=300_000)
+    run(store, "owner")
+    store.count("counts", {"calls": 1}, ttl=1000)
+    clock.advance(1)
+    store.forget_scope("tag:a", ttl=None)
+    for number in range(60):
+        put(store, f"result-{number:02}", bytes(20_000))
+    complete(store, "owner", b"old")
+    assert store.lookup("key").payload == b"old"
+    assert store.lookup("key", scopes=["tag:a"]) is None
+    assert dict(store.counts()) == {"counts": {"calls": 1}}
 
 
 def test_many_claims_are_no_reason_to_evict_one(open_disk):
@@ -205,6 +219,7 @@ def test_a_planted_value_counts_as_absent_and_is_never_unpickled(open_disk, mark
     with warnings_of_ours() as warned:
         assert store.lookup("key") is None
         use(store)
+        store.release("key", "owner", "")
         store.forget("key")
         run(store, "owner")
         complete(store, "owner", b"43")
@@ -359,6 +374,29 @@ def test_a_result_that_is_stored_while_it_is_looked_for_is_judged_by_a_later_tim
     found = open_disk(clock=slow_clock).lookup("key")
     assert isinstance(found, Result) == bool(ttl)
     assert found == worker.lookup("key")
+
+
+@pytest.mark.parametrize("by", ["key", "scope"])
+def test_a_lookup_never_sees_what_is_forgotten_while_it_looks(open_disk, clock, monkeypatch, by):
+    store, other = open_disk(clock=clock), open_disk(clock=clock)
+    run(store, "owner")
+    clock.advance(1)
+    get = store._files().results.get
+
+    def forget_and_complete():
+        other.forget("key") if by == "key" else other.forget_scope("tag:a", ttl=None)
+        complete(other, "owner", b"old")
+
+    changes = [forget_and_complete, lambda: None]
+
+    def changed_meanwhile(*arguments, **options):
+        found = get(*arguments, **options)
+        changes.pop(0)()
+        return found
+
+    monkeypatch.setattr(store._files().results, "get", changed_meanwhile)
+    assert store.lookup("key", scopes=["tag:a"]) is None
+    assert changes == []
 
 
 def test_a_lookup_sees_the_claim_and_the_result_of_one_time(open_disk, monkeypatch):

@@ -18,9 +18,9 @@ from django.core.cache.backends.base import BaseCache
 from jobtastic_signals import Jobtastic, SettingError, task_status
 from jobtastic_signals.results import index, payload
 from jobtastic_signals.stores import open_store
-from jobtastic_signals.stores.base import Result
 from jobtastic_signals.stores.disk import DiskStore
 from jobtastic_signals.stores.django.buckets import _BUCKET, _number
+from jobtastic_signals.stores.entry import Result
 from jobtastic_signals.stores.guard import GuardedStore
 from jobtastic_signals.stores.memory import MemoryStore
 from tests.support.calls import BOTH

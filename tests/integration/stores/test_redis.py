@@ -14,7 +14,7 @@ from redis.connection import Connection
 
 from jobtastic_signals import Claim, Result
 from jobtastic_signals.stores import _STORES, open_store
-from jobtastic_signals.stores.base import FORMAT_VERSION, REMEMBERED_FOR
+from jobtastic_signals.stores.entry import FORMAT_VERSION, REMEMBERED_FOR, Entry
 from jobtastic_signals.stores.redis.store import RedisStore
 from jobtastic_signals.testing import Clock, StoreConformance
 from jobtastic_signals.testing.conformance.atomicity import forks
@@ -112,7 +112,7 @@ def test_all_schemes_of_the_store_can_be_opened():
 # Round trips
 
 
-@pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "entries"])
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name not in ("entries", "counts")])
 def test_an_operation_is_one_round_trip(store, monkeypatch, name):
     OPERATIONS[name](store)
     exchanges = counted_exchanges(monkeypatch)
@@ -123,7 +123,7 @@ def test_an_operation_is_one_round_trip(store, monkeypatch, name):
 def test_entries_are_read_many_at_a_time(store, monkeypatch):
     for number in range(100):
         put(store, f"key-{number}")
-    store.lookup("key")
+    store.entry("key")
     exchanges = counted_exchanges(monkeypatch)
     assert len(list(store.entries())) == 100
     assert sorted(exchanges) == [0, 4, 32, 32, 32]
@@ -139,6 +139,40 @@ def test_a_run_costs_two_round_trips_with_its_index(store, monkeypatch):
     assert store.lookup("of owner").payload == b"other"
 
 
+SCOPES = ["task:a", "tag:b", "tag:c"]
+
+
+def test_scopes_cost_no_round_trip(store, monkeypatch):
+    """A first call has one round trip, and a run two."""
+
+    def call_and_run(key):
+        queue(store, "owner", key, scopes=SCOPES)
+        run(store, "owner", key, scopes=SCOPES)
+        assert complete(store, "owner", key=key, scopes=SCOPES, index=f"of {key}")
+        assert isinstance(queue(store, "caller", key, scopes=SCOPES), Result)
+        assert isinstance(store.lookup(key, scopes=SCOPES), Result)
+        assert store.entry(key, scopes=SCOPES).result
+
+    call_and_run("warms up")
+    store.forget_scope("tag:b", ttl=60)
+    exchanges = counted_exchanges(monkeypatch)
+    call_and_run("key")
+    assert exchanges == [1] * 6
+
+
+def test_the_stale_result_and_the_claim_that_renews_it_come_in_one_round_trip(make_store, clock, monkeypatch):
+    store = make_store(clock)
+    for key in ("warms up", "key"):
+        complete(store, "owner", ttl=10, stale_for=50, key=key)
+    clock.advance(20)
+    exchanges = []
+    for key in ("warms up", "key"):
+        exchanges = counted_exchanges(monkeypatch)
+        assert queue(store, "first", key).renewal == "first"
+        assert queue(store, "second", key).renewal is None
+    assert exchanges == [1, 1]
+
+
 def test_a_payload_is_only_sent_as_an_answer(server, store):
     run(store, "owner")
     run(store, "waiter")
@@ -149,11 +183,81 @@ def test_a_payload_is_only_sent_as_an_answer(server, store):
     assert queue(store, "joins", goes_out=True).owner == "next"
     assert run(store, "next").owner == "next"
     assert run(store, "waits").owner == "next"
-    assert list(store.entries()) == [("key", store.lookup("key"))]
+    assert list(store.entries()) == [("key", Entry(store.lookup("key")))]
     assert renew(store, "next")
     assert store.release("key", "next", "next/1")
     assert store.forget("key") is False
     assert server.ask("INFO", "stats")["total_net_output_bytes"] - before < 100_000
+
+
+# Beside the entries
+
+
+def test_a_scope_and_numbers_have_names_that_no_key_can_have(server, store):
+    names = ["scope:a", "counts:a", "a", "", "*"]
+    for name in names:
+        store.forget_scope(name, ttl=60)
+        store.count(name, {"calls": 1}, ttl=60)
+    assert list(store.entries()) == []
+    assert all(store.lookup(name) is None for name in names)
+    for name in names:
+        put(store, name)
+    assert {key for key, _ in store.entries()} == set(names) == {key for key, _ in store.counts()}
+    assert server.ask("DBSIZE") == 3 * len(names)
+
+
+@pytest.mark.parametrize(("ttls", "expected"), [([60], 60), ([60, 10], 60), ([10, None, 60], -1), ([0], -2)])
+def test_a_scope_takes_room_for_as_long_as_it_has_to_be_known(server, store, ttls, expected):
+    for ttl in ttls:
+        store.forget_scope("tag:a", ttl=ttl)
+    wait_until(lambda: ttls != [0] or not server.ask("DBSIZE"), what="the scope being unknown")
+    left = server.ask("PTTL", "jobtastic-scope:tag:a")
+    assert (left if left < 0 else left / 1000) == pytest.approx(expected, abs=5)
+
+
+def test_numbers_take_room_for_their_time_after_the_last_was_added(server, store):
+    for ttl in (1000, 60):
+        store.count("counts", {"calls": 1, "expires": 0.5}, ttl=ttl)
+        assert server.ask("PTTL", "jobtastic-counts:counts") / 1000 == pytest.approx(ttl, abs=5)
+    assert dict(store.counts()) == {"counts": {"calls": 2, "expires": 1}}
+
+
+def test_no_number_is_lost_among_many_threads(server, store):
+    def count(number):
+        for _ in range(20):
+            store.count("counts", {"calls": 1, f"of {number}": 0.25}, ttl=60)
+
+    with ThreadPoolExecutor(CROWD) as pool:
+        list(pool.map(count, range(CROWD)))
+    sums = {"calls": 20 * CROWD, **{f"of {number}": 5 for number in range(CROWD)}}
+    assert dict(store.counts()) == {"counts": sums}
+
+
+@pytest.mark.parametrize("value", [("SET", "not ours"), ("RPUSH", "not ours")], ids=["a text", "a list"])
+def test_a_mark_that_is_no_time_is_none_and_is_replaced(server, store, value):
+    command, *words = value
+    server.ask(command, "jobtastic-scope:a", *words)
+    put(store, "key")
+    assert isinstance(store.lookup("key", scopes=["a"]), Result)
+    store.forget_scope("a", ttl=60)
+    assert store.lookup("key", scopes=["a"]) is None
+
+
+NO_NUMBERS = {
+    "a list": ("RPUSH", "not ours"),
+    "no end": ("HSET", "=calls", "1"),
+    "an end that is a word": ("HSET", "expires", "tomorrow", "=calls", "1"),
+    "a number that is a word": ("HSET", "expires", "9e12", "=calls", "one"),
+}
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS.values(), ids=NO_NUMBERS)
+def test_numbers_that_are_none_are_replaced(server, store, value):
+    command, *words = value
+    server.ask(command, "jobtastic-counts:a", *words)
+    assert not any(amounts for _, amounts in store.counts())
+    store.count("a", {"calls": 1}, ttl=60)
+    assert dict(store.counts()) == {"a": {"calls": 1}}
 
 
 # Scripts
@@ -161,16 +265,20 @@ def test_a_payload_is_only_sent_as_an_answer(server, store):
 
 @every_operation
 def test_scripts_that_the_server_has_lost_are_sent_again(server, make_store, clock, use):
+    def seen(store):
+        return store.entry("key", scopes=["scope"]), dict(store.counts())
+
     answers = []
     for lost in (False, True):
         store = make_store(clock)
         run(store, "owner")
-        identity = store.identity
+        before, identity = seen(store), store.identity
         if lost:
             server.ask("SCRIPT FLUSH")
-        answers.append(identity == use(store) if use is OPERATIONS["identity"] else use(store))
+        answer = identity == use(store) if use is OPERATIONS["identity"] else use(store)
+        answers.append((answer, seen(store)))
     assert answers[0] == answers[1]
-    assert answers[0] is not None
+    assert answers[0] != (None, before)
 
 
 # Time
@@ -318,6 +426,32 @@ def test_a_claim_outlives_neither_a_result_that_is_forgotten_nor_the_other_way_r
     assert seconds_left() == pytest.approx(REMEMBERED_FOR, abs=5)
 
 
+def test_a_result_stays_for_as_long_as_it_is_stale(store, seconds_left):
+    complete(store, "owner", ttl=100, stale_for=50)
+    assert seconds_left() == pytest.approx(150, abs=5)
+
+
+def test_a_forgotten_run_is_remembered_for_an_hour_and_with_its_claim_and_its_result(store, seconds_left):
+    run(store, "owner", lease=10)
+    store.forget("key")
+    assert seconds_left() == pytest.approx(10 + REMEMBERED_FOR, abs=5)
+    store.release("key", "owner", "owner/1")
+    assert seconds_left() == pytest.approx(REMEMBERED_FOR, abs=5)
+    run(store, "other", lease=600)
+    assert seconds_left() == pytest.approx(600 + REMEMBERED_FOR, abs=5)
+    complete(store, "other", ttl=10_000)
+    assert seconds_left() == pytest.approx(10_000, abs=5)
+
+
+def test_nothing_stays_that_was_forgotten_more_than_an_hour_before(server, make_store, clock):
+    store = make_store(clock)
+    run(store, "owner")
+    store.forget("key")
+    clock.advance(REMEMBERED_FOR + 1)
+    assert store.release("key", "owner", "owner/1")
+    assert server.ask("DBSIZE") == 0
+
+
 def test_a_claim_that_lapsed_long_ago_is_as_if_it_never_was(make_store, clock):
     store = make_store(clock)
     run(store, "late")
@@ -371,6 +505,18 @@ UNREADABLE = {
     "a message until a word": record(claim={**CLAIM, "message_expires": "tomorrow"}),
     "a result until a word": record(result={**RESULT, "expires": "tomorrow"}),
     "a result kept until a word": record(result={**RESULT, "kept": "tomorrow"}),
+    "a result stale until a word": record(result={**RESULT, "stale_until": "tomorrow"}),
+    "a fresh claim that is a text": record(claim={**CLAIM, "fresh": "no"}),
+    "a claim that half a caller joined": record(claim={**CLAIM, "joined": 0.5}),
+    "a claim that fewer than nobody joined": record(claim={**CLAIM, "joined": -1}),
+    "a claim that a list joined": record(claim={**CLAIM, "joined": []}),
+    "a claim that a text left": record(claim={**CLAIM, "left": "owner"}),
+    "a claim that a number left": record(claim={**CLAIM, "left": [1]}),
+    "a claim that an object left": record(claim={**CLAIM, "left": {"seat": "owner"}}),
+    "a next claim that is a text": record(claim=CLAIM, next="owner"),
+    "a next claim without an owner": record(claim=CLAIM, next={**CLAIM, "owner": None}),
+    "a forgetting that is a word": record(claim=CLAIM, forgotten="yesterday"),
+    "a forgetting that is a list": record(claim=CLAIM, forgotten=[1]),
 }
 
 
@@ -441,15 +587,19 @@ def test_one_warning_for_each_key_says_what_cannot_be_read(store, put_value, cap
 
 def test_what_a_newer_version_adds_is_ignored_and_kept(server, make_store, clock, put_value):
     store = make_store(clock)
-    claim, result = {**CLAIM, "delivery": "owner/1", "host": "a"}, {**RESULT, "host": "b"}
-    put_value(record(news="new", claim=claim))
+    claim = {**CLAIM, "delivery": "owner/1", "host": "a", "left": ["seat"], "joined": 1}
+    result, following = {**RESULT, "host": "b"}, {**CLAIM, "host": "c", "left": ["seat"]}
+    put_value(record(news="new", claim=CLAIM | {"delivery": "owner/1"}, news_list=[1], left=["seat"]))
     assert store.lookup("key") == Claim("owner", 1_700_000_060.5, 1_700_000_000.5, "owner/1")
-    put_value(record(b"42", news="new", claim=claim, result=result))
+    put_value(record(b"42", news="new", claim=claim, result=result, next=following, forgotten="3"))
+    assert store.lookup("key").forgotten is None
+    put_value(record(b"42", news="new", claim=claim, result=result, next=following, forgotten="0.5"))
     assert store.lookup("key") == Result("owner", b"42", "SUCCESS", 1.0, 2.0, None, None)
     assert renew(store, "owner", lease=100)
     head, _, payload = server.ask("GET", "jobtastic:key").partition(b"\n")
     claim = {**claim, "expires": str(clock() + 100)}
-    assert json.loads(head) == {"version": FORMAT_VERSION, "news": "new", "claim": claim, "result": result}
+    whole = {"claim": claim, "result": result, "next": following, "forgotten": "0.5"}
+    assert json.loads(head) == {"version": FORMAT_VERSION, "news": "new", **whole}
     assert payload == b"42"
 
 
@@ -457,12 +607,33 @@ def test_a_value_is_a_line_of_json_and_the_payload(server, make_store, clock):
     store = make_store(clock)
     put(store, "key", b"4\n2", owner="öwner\n")
     head, _, payload = server.ask("GET", "jobtastic:key").partition(b"\n")
-    time = str(clock())
+    now = str(clock())
+    result = {"owner": "öwner\n", "state": "SUCCESS", "began": now, "ended": now}
+    assert json.loads(head) == {"version": FORMAT_VERSION, "result": result}
+    assert payload == b"4\n2"
+    clock.advance(1)
+    queue(store, "first", fresh=True)
+    run(store, "first", fresh=True)
+    queue(store, "joins", fresh=True)
+    queue(store, "joins too", fresh=True)
+    store.leave("key", "first", "first seat")
+    store.leave("key", "joins", "seat")
+    head, _, payload = server.ask("GET", "jobtastic:key").partition(b"\n")
+    times = {"since": str(clock()), "expires": str(clock() + 60)}
     assert json.loads(head) == {
         "version": FORMAT_VERSION,
-        "result": {"owner": "öwner\n", "state": "SUCCESS", "began": time, "ended": time},
+        "result": result,
+        "claim": {"owner": "first", "delivery": "first/1", "left": ["first seat"], **times},
+        "next": {"owner": "joins", "fresh": True, "joined": 1, "left": ["seat"], **times},
     }
     assert payload == b"4\n2"
+
+
+def test_a_value_says_when_it_was_forgotten(server, make_store, clock):
+    store = make_store(clock)
+    run(store, "owner")
+    store.forget("key")
+    assert json.loads(server.ask("GET", "jobtastic:key"))["forgotten"] == str(clock())
 
 
 # The identity

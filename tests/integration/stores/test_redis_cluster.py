@@ -10,7 +10,7 @@ from redis.crc import key_slot
 
 from jobtastic_signals.stores import open_store
 from jobtastic_signals.testing import StoreConformance
-from jobtastic_signals.testing.conformance.base import complete, put, run
+from jobtastic_signals.testing.conformance.base import complete, put, queue, run
 from tests.support.redis_servers import CLUSTER_SLOTS, cluster, redis_server
 from tests.support.servers import wait_until
 from tests.support.stores.operations import OPERATIONS, fails_in_time
@@ -115,6 +115,67 @@ def test_a_refused_result_is_not_indexed(store):
     assert complete(store, "late", index="of late") is False
     assert complete(store, "owner", ttl=0, index="of owner", index_ttl=100) is True
     assert list(store.entries()) == []
+
+
+# Scopes, which are on other nodes
+
+
+def test_a_scope_is_asked_for_where_it_matters(store, nodes, monkeypatch):
+    scopes = ["task:a", "tag:b"]
+
+    def exchanges_of(use):
+        with monkeypatch.context() as patch:
+            exchanges = counted_exchanges(patch)
+            use()
+        return exchanges
+
+    def call_and_run(key):
+        return [
+            exchanges_of(lambda: store.lookup(key, scopes=scopes)),
+            exchanges_of(lambda: queue(store, "owner", key, scopes=scopes)),
+            exchanges_of(lambda: queue(store, "joins", key, scopes=scopes)),
+            exchanges_of(lambda: run(store, "owner", key, scopes=scopes)),
+            exchanges_of(lambda: run(store, "waits", key, scopes=scopes)),
+            exchanges_of(lambda: complete(store, "owner", key=key, scopes=scopes)),
+            exchanges_of(lambda: queue(store, "caller", key, scopes=scopes)),
+        ]
+
+    call_and_run(KEYS[0])  # The scripts are known the second time.
+    nodes.flush()
+    once, with_scopes = [1], [1, 1, 1, 1]
+    assert call_and_run(KEYS[0]) == [
+        *[once, once, once, once, with_scopes],
+        *[[1, 1, 1], with_scopes],
+    ]
+
+
+def test_keys_on_all_nodes_are_forgotten_by_their_scope(store):
+    for key in KEYS:
+        put(store, key)
+    run(store, "owner", "running")
+    store.forget_scope("tag:a", ttl=60)
+    scopes = ["task:a", "tag:a"]
+    assert [key for key in KEYS if store.lookup(key, scopes=scopes)] == []
+    assert all(store.lookup(key, scopes=["task:a"]) for key in KEYS)
+    assert store.lookup("running", scopes=scopes).forgotten
+    assert complete(store, "owner", key="running", scopes=scopes)
+    assert store.lookup("running") is None
+
+
+@pytest.mark.parametrize("value", [("SET", "not ours"), ("RPUSH", "not ours")], ids=["a text", "a list"])
+def test_a_mark_that_is_no_time_is_none(store, nodes, value):
+    name = "jobtastic-scope:a"
+    node = nodes.nodes[key_slot(name.encode()) * len(nodes.nodes) // CLUSTER_SLOTS]
+    command, *words = value
+    node.ask(command, name, *words)
+    put(store, "key")
+    assert store.lookup("key", scopes=["a", "b"]).payload == b"42"
+
+
+def test_numbers_on_all_nodes_are_found(store):
+    for key in KEYS:
+        store.count(key, {"calls": 1}, ttl=60)
+    assert dict(store.counts()) == {key: {"calls": 1} for key in KEYS}
 
 
 # Slots that move

@@ -39,6 +39,11 @@ OPERATIONS = {
     "complete": lambda store: store.complete("key", "owner", "owner/1", b"42", ttl=60, index="index"),
     "release": lambda store: store.release("key", "owner", ""),
     "forget": lambda store: store.forget("key"),
+    "forget_scope": lambda store: store.forget_scope("scope", ttl=60),
+    "leave": lambda store: store.leave("key", "owner", "owner"),
+    "entry": lambda store: store.entry("key", scopes=["scope"]),
+    "count": lambda store: store.count("counts", {"calls": 1}, ttl=60),
+    "counts": lambda store: list(store.counts()),
     "entries": lambda store: list(store.entries()),
 }
 

@@ -119,7 +119,7 @@ def test_a_payload_lies_in_as_many_pieces_as_it_needs(pages, size, count):
     put(pages, "key", payload)
     assert len(pages.pages) == count
     assert pages.lookup("key").payload == payload
-    assert [entry.payload for _, entry in pages.entries()] == [payload]
+    assert [entry.result.payload for _, entry in pages.entries()] == [payload]
 
 
 def test_pieces_that_nobody_can_find_are_dropped(pages, clock):
@@ -233,7 +233,8 @@ def test_what_changes_nothing_is_not_written(clock):
     store.lookup("ended")
     assert store.forget("ended") is False
     assert store.release("ended", "owner", "") is False
-    assert queue(store, "caller", "claimed").owner == "owner"
+    assert queue(store, "caller", "claimed", joins=False).owner == "owner"
+    assert store.leave("claimed", "other", "caller") is None
     assert complete(store, "other", key="claimed") is False
     assert store.rows == before
 
@@ -263,12 +264,12 @@ def test_a_change_meanwhile_is_decided_anew(clock):
     assert run(store, "slower") == running("faster", clock(), awaited=True)
 
 
-def test_who_looks_first_exchanges_only_what_changes(pages, monkeypatch):
-    claim = queue(pages, "owner")
+def test_who_looks_first_exchanges_nothing_for_a_result(pages, monkeypatch):
+    put(pages, "key")
     monkeypatch.setattr(pages, "exchange", lambda *_: pytest.fail("exchanged"))
-    assert queue(pages, "caller") == claim
-    monkeypatch.undo()
-    assert queue(pages, "caller", goes_out=True).awaited is True
+    assert queue(pages, "caller").payload == b"42"
+    with pytest.raises(pytest.fail.Exception, match="exchanged"):
+        queue(pages, "caller", fresh=True)
 
 
 def test_a_result_and_its_index_are_one_step_where_the_store_can_do_that(clock, monkeypatch):

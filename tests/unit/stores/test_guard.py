@@ -10,7 +10,7 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from jobtastic_signals import Claim, Result, SettingError, StoreError, events
-from jobtastic_signals.stores import guard
+from jobtastic_signals.stores import Entry, guard
 from jobtastic_signals.stores.guard import GuardedStore, check_namespace
 from jobtastic_signals.stores.memory import MemoryStore
 from jobtastic_signals.support.circuit_breaker import RETRY_AFTER
@@ -24,6 +24,11 @@ OPERATIONS = {
     "complete": (lambda store: complete(store, "owner"), False),
     "release": (lambda store: store.release("key", "owner", ""), False),
     "forget": (lambda store: store.forget("key"), False),
+    "forget_scope": (lambda store: store.forget_scope("scope", ttl=None), False),
+    "leave": (lambda store: store.leave("key", "owner", "owner"), False),
+    "entry": (lambda store: store.entry("key"), Entry()),
+    "count": (lambda store: store.count("counts", {"calls": 1}, ttl=60), False),
+    "counts": (lambda store: store.counts(), []),
     "identity": (lambda store: store.identity, None),
     "entries": (lambda store: store.entries(), []),
 }
@@ -106,7 +111,7 @@ def test_what_the_store_answers_is_passed_on(guarded, store):
     assert complete(guarded, "other", ttl=0, state="FAILURE", kept_for=60, index="i", index_ttl=60) is True
     assert run(guarded, "waiter", waited_for="other").state == "FAILURE"
     assert guarded.lookup("key") is None
-    assert dict(guarded.entries()) == dict(store.entries()) == {"i": store.lookup("i")}
+    assert dict(guarded.entries()) == dict(store.entries()) == {"i": store.entry("i")}
     assert guarded.forget("key") is False
 
 
@@ -224,7 +229,7 @@ def test_one_caller_tries_a_store_that_failed_while_the_others_go_on_without_it(
     class Slow(MemoryStore):
         asked = 0
 
-        def lookup(self, key):
+        def lookup(self, key, *, scopes=()):
             self.asked += 1
             trying.set()
             if self.asked > 1:
@@ -399,7 +404,7 @@ def test_threads_that_fail_at_once_warn_once(store, clock, caplog, told):
     meet = threading.Barrier(8, timeout=60)
 
     class Meeting(MemoryStore):
-        def lookup(self, key):
+        def lookup(self, key, *, scopes=()):
             meet.wait()
             raise OSError("gone")
 
@@ -485,6 +490,22 @@ def test_a_namespace_separates_what_shares_a_store(store, clock):
     assert one.release("key", "other", "") is False
     assert other.release("key", "other", "") is True
     assert same.forget("key") is True
+
+
+def test_a_namespace_has_scopes_and_counts_of_its_own(store, clock):
+    one, other = (
+        GuardedStore(lambda: store, "memory://", namespace=name, clock=clock) for name in ("one", "other")
+    )
+    for guarded in (one, other):
+        complete(guarded, "owner")  # type: ignore[arg-type]
+        assert guarded.count("counts", {"calls": 1}, ttl=60) is True
+    assert one.forget_scope("tag:a", ttl=None) is True
+    assert one.lookup("key", scopes=["tag:a"]) is None
+    assert not one.entry("key", scopes=["tag:a"])
+    assert isinstance(run(one, "next", scopes=["tag:a"]), Claim)  # type: ignore[arg-type]
+    assert other.lookup("key", scopes=["tag:a"]).payload == b"42"
+    assert one.counts() == one.counts("cou") == other.counts() == [("counts", {"calls": 1})]
+    assert one.leave("key", "next", "next") is True
 
 
 @pytest.mark.parametrize("namespace", ["", "proj", "Release-1.2_3"])

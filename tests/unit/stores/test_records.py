@@ -6,11 +6,10 @@ import logging
 import pytest
 
 from jobtastic_signals.stores import records
-from jobtastic_signals.stores.base import FORMAT_VERSION, Claim, Result
+from jobtastic_signals.stores.entry import FORMAT_VERSION, Claim, Entry, Result
 from jobtastic_signals.stores.records import Pieces, ResultInPieces, dump, load, warn_of_unreadable
-from jobtastic_signals.stores.rules import Entry
 from jobtastic_signals.support.rare_warnings import rare_warnings
-from tests.support.stores.unreadable import ENTRY, FIELDS, UNREADABLE, changed
+from tests.support.stores.unreadable import ENTRY, FIELDS, FULL, UNREADABLE, changed
 
 RESULT = Result("owner", b"", "FAILURE", 1 / 3, 2 / 3, 1e9 + 0.1, 2e9 + 0.2)
 
@@ -19,6 +18,7 @@ RESULT = Result("owner", b"", "FAILURE", 1 / 3, 2 / 3, 1e9 + 0.1, 2e9 + 0.2)
     "entry",
     [
         ENTRY,
+        FULL,
         Entry(),
         Entry(Claim("ключ\n", 1 / 3, 0.1)),
         Entry(None, RESULT),
