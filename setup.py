@@ -17,6 +17,8 @@ MEMCACHED = ["pymemcache>=4"]
 DJANGO = ["django>=4.2"]
 FLASK = ["flask>=3", "itsdangerous>=2.1"]
 ASGI = ["starlette>=0.37", "itsdangerous>=2.1"]
+PROMETHEUS = ["prometheus-client>=0.20"]
+OTEL = ["opentelemetry-api>=1.20"]
 CLI = ["rich>=13"]
 DEMO = [*CLI, *FLASK]
 TESTING = ["hypothesis>=6.100", "pytest>=8"]
@@ -52,6 +54,8 @@ setup(
         "django": DJANGO,
         "flask": FLASK,
         "asgi": ASGI,
+        "prometheus": PROMETHEUS,
+        "otel": OTEL,
         "cli": CLI,
         "demo": DEMO,
         "testing": TESTING,

@@ -124,6 +124,7 @@ SETTINGS = (
     Setting("jobtastic_namespace", "", "a text of letters, digits and . _ -", check_namespace),
     Setting("jobtastic_key_required", True, "True or False", _boolean),
     Setting("jobtastic_key_context", None, ACCEPTS, parse_key_context),
+    Setting("jobtastic_observe", False, "True or False", _boolean),
     Setting("jobtastic_lease", 30.0, "a number of seconds above 0, such as 30", _positive_duration),
     Setting(
         "jobtastic_progress_interval",
@@ -155,6 +156,7 @@ class Settings:
     :ivar key_required: whether a call whose arguments have no canonical form raises :exc:`.UnkeyableError` at
         the caller. Otherwise it goes unshared, with one warning.
     :ivar key_context: the function that says what adds to the keys of all tasks, unless a task has its own.
+    :ivar observe: whether nothing is shared, and what would be is counted.
     :ivar lease: seconds after which a claim lapses that nobody renews; never more than the task's
         ``herd_avoidance_timeout``.
     :ivar progress_interval: the least number of seconds between two records of a run's progress.
@@ -171,6 +173,7 @@ class Settings:
     namespace: str
     key_required: bool
     key_context: ContextOfCall | None
+    observe: bool
     lease: float
     progress_interval: float
     progress_after: float

@@ -22,7 +22,7 @@ from contextlib import suppress
 from .safe_text import safe_repr
 from .threads import start_thread
 
-__all__ = ["Timer", "Timers", "call_at"]
+__all__ = ["Timer", "Timers", "call_at", "store_timers"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -141,3 +141,6 @@ _timers = Timers("jobtastic")
 
 #: The functions of this package share one thread.
 call_at: Callable[[float, Callable[[], None]], Timer] = _timers.call_at
+
+#: The thread that writes to the store. It has no other work, so a result backend that hangs does not stop it.
+store_timers: Timers = Timers("jobtastic-leases")

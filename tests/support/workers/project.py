@@ -377,6 +377,16 @@ def _define(app: Celery, journal: Path) -> dict[str, Task]:
         span(self, token)
         return [token, self.request.id]
 
+    @task(herd_avoidance_timeout=HERD, cache_duration=600, cache_tags=["token:{token}"])
+    def held_tagged(self: Task, token: str) -> Any:
+        span(self, token)
+        return [token, self.request.id]
+
+    @task(herd_avoidance_timeout=HERD, cache_failures_for={LookupError: 600}, autoretry_for=(OSError,))
+    def held_failing(self: Task, token: str) -> None:
+        span(self, token)
+        raise LookupError(token)
+
     @task(herd_avoidance_timeout=HERD, ignore_result=True)
     def held_silent(self: Task, token: str) -> None:
         span(self, token)
@@ -394,6 +404,16 @@ def _define(app: Celery, journal: Path) -> dict[str, Task]:
     def cached_briefly(self: Task, n: Any) -> Any:
         note(self, n)
         return [n, self.request.id]
+
+    @task(herd_avoidance_timeout=HERD, cache_duration=1, cache_stale_for=3600)
+    def renewed(self: Task, token: str, how: str) -> Any:
+        """End at once the first time, and then when the test lets it, in the way of *how*."""
+        runs = note(self, token)
+        if runs > 1:
+            await_step(journal, token, runs)
+        if runs > 1 and how != "well":
+            _end(how)
+        return [token, runs]
 
     @task()
     def shown(self: Task, value: Any) -> str:
