@@ -5,45 +5,47 @@ The ``celery`` command imports this module whenever it starts. So everything tha
 
 from __future__ import annotations
 
-import io
-import math
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from . import freeing, inspecting
+from .common import Seconds, ending, is_made_by_celery, refuse, why_results_are_unreadable
 
 if TYPE_CHECKING:
     from celery import Celery
 
     from .check.base import View as CheckView
     from .watch.base import View
+    from .watch.loop import Found
 
 __all__ = ["jobtastic"]
-
-#: The exit statuses of the commands, besides 0 and 1.
-EXIT_UNKNOWN, EXIT_INTERRUPTED = 2, 130
-
-
-class Seconds(click.FloatRange):
-    """A finite number of seconds."""
-
-    name = "seconds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        seconds = super().convert(value, param, ctx)
-        if not math.isfinite(seconds):
-            self.fail(f"{value!r} is not a finite number.", param, ctx)
-        return seconds
 
 
 # A project's own options reach every command as keyword arguments on Celery before 5.7.
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def jobtastic(**preload_options: Any) -> None:
-    """Watch tasks, and check whether they share."""
+    """Watch tasks, and see what they share."""
+
+
+for _command in (
+    inspecting.list_,
+    inspecting.show,
+    inspecting.explain,
+    inspecting.stats,
+    inspecting.top,
+    freeing.forget,
+    freeing.release,
+    freeing.purge,
+):
+    jobtastic.add_command(_command)
 
 
 @jobtastic.command()
-@click.argument("task_ids", metavar="TASK_ID...", nargs=-1, required=True)
+@click.argument("targets", metavar="TASK_ID|TASK...", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Watch all runs of this app.")
 @click.option(
     "--interval",
     type=Seconds(min=0.01),
@@ -58,8 +60,13 @@ def jobtastic(**preload_options: Any) -> None:
     "for an id that does not exist.",
 )
 @click.pass_context
-def watch(ctx: click.Context, task_ids: tuple[str, ...], interval: float, timeout: float | None) -> None:
+def watch(
+    ctx: click.Context, targets: tuple[str, ...], every: bool, interval: float, timeout: float | None
+) -> None:
     """Watch tasks until they end, each with a live progress bar.
+
+    With the name of a task, or with --all, it watches all runs that share, also those that begin later. It
+    goes on until the timeout or Ctrl-C.
 
     A task that reports no progress shows its state. In a pipe, each change and each outcome is one line.
     Ctrl-C stops watching; the tasks go on.
@@ -71,19 +78,21 @@ def watch(ctx: click.Context, task_ids: tuple[str, ...], interval: float, timeou
       2    wrong usage, no result backend, or some tasks had not ended in time
       130  Ctrl-C
     """  # noqa: D301  # click needs a real backspace before lines that it must not wrap
-    if not all(task_id.strip() for task_id in task_ids):
+    if not all(target.strip() for target in targets):
         raise click.BadParameter("a task id must not be empty.", ctx, param_hint="TASK_ID")
+    if every == bool(targets):
+        raise click.UsageError("Give task ids, names of tasks, or --all.", ctx)
     app: Celery[Any] = ctx.obj.app
-    try:
-        _require_readable_results(app)
-        _escape_unknown_characters()
+    with ending():
+        unreadable = why_results_are_unreadable(app)
+        if unreadable is not None:
+            refuse(unreadable)
         from .watch.loop import watch_tasks
 
-        with _view(task_ids, no_color=ctx.obj.no_color) as view:
-            status = watch_tasks(app, task_ids, view, interval=interval, timeout=timeout)
-    except KeyboardInterrupt:
-        status = EXIT_INTERRUPTED
-    ctx.exit(status)
+        ids, found = _followed(app, targets)
+        with _view(no_color=ctx.obj.no_color) as view:
+            status = watch_tasks(app, ids, view, interval=interval, timeout=timeout, found=found)
+        ctx.exit(status)
 
 
 @jobtastic.command()
@@ -110,52 +119,41 @@ def check(ctx: click.Context, timeout: float, require_workers: bool) -> None:
       130  Ctrl-C
     """  # noqa: D301  # as in watch
     app: Celery[Any] = ctx.obj.app
-    try:
-        _escape_unknown_characters()
+    with ending():
         from .check.check import check_app, load_tasks
 
         try:
             wrong = load_tasks(app)
         except Exception as error:
-            _refuse(f"The tasks cannot be loaded: {type(error).__name__}: {error}")
+            refuse(f"The tasks cannot be loaded: {type(error).__name__}: {error}")
         view = _check_view(no_color=ctx.obj.no_color)
         to_fix = check_app(app, view, timeout=timeout, wrong=wrong, require_workers=require_workers)
-        status = 1 if to_fix else 0
-    except KeyboardInterrupt:
-        status = EXIT_INTERRUPTED
-    ctx.exit(status)
+        ctx.exit(1 if to_fix else 0)
 
 
-def _escape_unknown_characters() -> None:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal with another encoding gets escapes instead of an error.
-        sys.stdout.reconfigure(errors="backslashreplace")
+def _followed(app: Celery[Any], targets: tuple[str, ...]) -> tuple[list[str], Found | None]:
+    """Return the ids to watch, and what finds the runs of the tasks that are named; all without *targets*."""
+    tasks: list[str] = []
+    # Ids need neither the modules of the tasks nor a store.
+    with suppress(Exception):
+        if not all(map(is_made_by_celery, targets)):
+            app.loader.import_default_modules()
+            tasks = [target for target in targets if target in app.tasks]
+    ids = [target for target in targets if target not in tasks]
+    if ids and not tasks:
+        return ids, None
+    from .operate.site import Site
+
+    site = Site(app)
+    return ids, lambda: site.runs(tasks)
 
 
-def _require_readable_results(app: Celery[Any]) -> None:
-    from celery.backends.base import DisabledBackend
-    from celery.backends.rpc import RPCBackend
-    from celery.exceptions import ImproperlyConfigured
-
-    try:
-        backend = app.backend
-    except (ImportError, ImproperlyConfigured) as error:
-        _refuse(f"The result backend cannot be used: {error}")
-    if isinstance(backend, DisabledBackend):
-        _refuse("There is nothing to watch, because no result backend is configured. Set result_backend.")
-    if isinstance(backend, RPCBackend):
-        _refuse(
-            "There is nothing to watch, because only the caller can read results from rpc://. Set another "
-            "result_backend."
-        )
-
-
-def _view(task_ids: tuple[str, ...], *, no_color: bool) -> View:
+def _view(*, no_color: bool) -> View:
     """Return a view with bars on a terminal that can draw them, otherwise one with lines."""
     if _can_draw():
         from .watch.live import LiveView
 
-        return LiveView(task_ids, no_color=no_color)
+        return LiveView(no_color=no_color)
     from .watch.plain import PlainView
 
     return PlainView()
@@ -183,8 +181,3 @@ def _can_draw() -> bool:
         click.echo("For live bars and tables, run: pip install 'jobtastic-signals[cli]'", err=True)
         return False
     return can_draw()
-
-
-def _refuse(reason: str) -> None:
-    click.echo(reason, err=True)
-    sys.exit(EXIT_UNKNOWN)

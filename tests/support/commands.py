@@ -37,6 +37,7 @@ class Command:
 
     def __init__(self, process, output):
         self.process = process
+        self._terminal = output
         self._bytes = bytearray()
         self._reader = threading.Thread(target=self._read, args=(output,))
         self._reader.start()
@@ -58,6 +59,10 @@ class Command:
         """Wait until each of *texts* has been printed."""
         for text in texts:
             wait_until(lambda text=text: text in self.printed, what=repr(text))
+
+    def press(self, keys):
+        """Press *keys* in the terminal of a command that reads it."""
+        os.write(self._terminal, keys.encode())
 
     def end(self):
         """The exit status, and what it printed as errors; it hangs if it takes longer than a minute."""
@@ -83,8 +88,17 @@ def environment(folder, **env):
 
 
 @contextmanager
-def started(folder, *arguments, app="proj", columns=None, program=("-c", COMMAND), **env):
-    """``celery -A proj ...``, in a terminal of so many *columns* or else in a pipe."""
+def started(
+    folder,
+    *arguments,
+    app="proj",
+    columns=None,
+    program=("-c", COMMAND),
+    reads=False,
+    python=sys.executable,
+    **env,
+):
+    """``celery -A proj ...``, in a terminal of so many *columns*, which it may read, or else in a pipe."""
     if columns:
         pytest.importorskip("rich", reason="it needs the extra 'cli'")
     ours, theirs = pty.openpty() if columns else os.pipe()
@@ -93,10 +107,10 @@ def started(folder, *arguments, app="proj", columns=None, program=("-c", COMMAND
     # Who runs the tests in the background has SIGINT ignored, which a new process inherits.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        [sys.executable, *program, "-A", app, *arguments],
+        [python, *program, "-A", app, *arguments],
         cwd=folder,
         env=environment(folder, **env),
-        stdin=subprocess.DEVNULL,
+        stdin=theirs if reads else subprocess.DEVNULL,
         stdout=theirs,
         stderr=subprocess.PIPE,
         text=True,

@@ -14,7 +14,7 @@ from celery import states
 from ...results.index import HOST_LOST, IGNORED
 from ...results.status import is_final
 
-__all__ = ["Sight", "View", "clean", "sight_of", "span"]
+__all__ = ["GONE", "Sight", "View", "clean", "sight_of", "span"]
 
 #: These join letters in some scripts, and the parts of some emoji. Other invisible characters can move the
 #: cursor, clear the screen, or reverse the order of what follows.
@@ -28,6 +28,9 @@ _NOTICES = {
     HOST_LOST: "its worker is lost; it may start again elsewhere",
     IGNORED: "ignores its result, so its end is not shown",
 }
+
+#: What is shown of a task that runs no more, although its end is not known.
+GONE = "does not run now"
 
 _short = Repr()
 _short.maxstring = _short.maxother = _short.maxlong = 100
@@ -44,6 +47,7 @@ class Sight:
     :ivar left: the time left, such as ``7 s left``; may be empty.
     :ivar message: the message of the task, or a remark on its state.
     :ivar outcome: the result or the exception; empty before the end.
+    :ivar task: the name of the task, if it is not the user who gave the id.
     """
 
     task_id: str
@@ -54,6 +58,7 @@ class Sight:
     message: str = ""
     outcome: str = ""
     final: bool = False
+    task: str = ""
 
     @property
     def succeeded(self) -> bool:
@@ -62,8 +67,8 @@ class Sight:
 
     @property
     def name(self) -> str:
-        """The id, safe for a terminal."""
-        return clean(self.task_id)
+        """The name of the task and the id, safe for a terminal."""
+        return "  ".join(map(clean, filter(None, (self.task, self.task_id))))
 
 
 class View:
@@ -77,8 +82,14 @@ class View:
     ) -> None:
         pass
 
+    def add(self, sight: Sight) -> None:
+        """Begin to show a task. Called before the others, again if a task begins again."""
+
     def show(self, sight: Sight) -> None:
         """Show what was just read. Called for each task at most once with a final sight."""
+
+    def drop(self, sight: Sight) -> None:
+        """Show that a task runs no more, although its end is not known."""
 
     def give_up(self, sight: Sight, seconds: float) -> None:
         """Show that a task has not ended within *seconds*. Called last."""

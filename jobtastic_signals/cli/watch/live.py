@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 
 from celery import states
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
 from rich.table import Column
 from rich.text import Text
 
-from .base import Sight, View, clean, span
+from ..operate.tables import cut
+from .base import GONE, Sight, View, span
 
 __all__ = ["LiveView", "can_draw"]
 
@@ -33,15 +35,11 @@ class LiveView(View):
     All texts of tasks are :class:`rich.text.Text`, which is never parsed as markup.
     """
 
-    def __init__(self, task_ids: Sequence[str], *, no_color: bool = False) -> None:
+    def __init__(self, *, no_color: bool = False) -> None:
         self._console = Console(highlight=False, no_color=no_color or None)
         self._progress = Progress(*_columns(self._console.width), console=self._console, transient=True)
-        ids = list(dict.fromkeys(task_ids))
-        length = _distinctive_length(ids)
-        self._bars = {
-            task_id: self._progress.add_task(clean(task_id[:length]), total=None, sight=Sight(task_id, ""))
-            for task_id in ids
-        }
+        self._bars: dict[str, TaskID] = {}
+        self._added: dict[str, Sight] = {}
 
     def __enter__(self) -> LiveView:
         self._progress.start()
@@ -51,6 +49,17 @@ class LiveView(View):
         self, cls: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+    def add(self, sight: Sight) -> None:
+        self._bars[sight.task_id] = self._progress.add_task("", total=None, sight=sight)
+        self._added[sight.task_id] = sight
+        # A longer name of each may be needed now.
+        length = _distinctive_length(list(self._bars))
+        for task_id, bar in self._bars.items():
+            self._progress.update(bar, description=self._short_name(self._added[task_id], length))
+
+    def drop(self, sight: Sight) -> None:
+        self._end(sight, "bold yellow", GONE)
 
     def show(self, sight: Sight) -> None:
         if sight.final:
@@ -69,8 +78,13 @@ class LiveView(View):
     def say(self, notice: str) -> None:
         self._console.print(Text(notice, style="yellow"))
 
+    def _short_name(self, sight: Sight, length: int) -> str:
+        task = cut(sight.task, max(SHORT_ID, self._console.width // 4), "end")
+        return replace(sight, task_id=sight.task_id[:length], task=task).name
+
     def _end(self, sight: Sight, style: str, outcome: str) -> None:
-        self._progress.remove_task(self._bars[sight.task_id])
+        self._progress.remove_task(self._bars.pop(sight.task_id))
+        del self._added[sight.task_id]
         # Otherwise the bar would be drawn once more, below its outcome.
         self._progress.refresh()
         self._console.print(Text.assemble(sight.name, "  ", (sight.state, style), "  ", outcome))

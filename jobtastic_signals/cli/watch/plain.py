@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .base import Sight, View, span
+from .base import GONE, Sight, View, span
 
 __all__ = ["PlainView", "facts"]
 
@@ -23,6 +23,10 @@ class PlainView(View):
         if self._shown.get(sight.task_id) != noteworthy:
             self._shown[sight.task_id] = noteworthy
             click.echo(f"{sight.name}  {sight.state}  {facts(sight)}".rstrip())
+
+    def drop(self, sight: Sight) -> None:
+        self._shown.pop(sight.task_id, None)
+        click.echo(f"{sight.name}  {sight.state}  {GONE}")
 
     def give_up(self, sight: Sight, seconds: float) -> None:
         click.echo(f"{sight.name}  {sight.state}  not ended after {span(seconds)}")

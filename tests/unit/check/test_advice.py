@@ -108,7 +108,7 @@ def test_a_setting_of_others_is_left_alone(app, name):
     [
         ("herd_timeout", "herd_avoidance_timeout"),
         ("herd_avoidance", "herd_avoidance_timeout"),
-        ("cache_ttl", "cache_prefix or cache_duration"),
+        ("cache_ttl", "cache_prefix or cache_tags or cache_duration"),
         ("cache_timeout", "cache_duration"),
         ("significant", "significant_kwargs"),
         ("memleak_limit", "memleak_t"),

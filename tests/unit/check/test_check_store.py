@@ -78,7 +78,7 @@ class Forgetful(MemoryStore):
 class Broken(MemoryStore):
     """Cannot be read."""
 
-    def lookup(self, key):
+    def lookup(self, key, *, scopes=()):
         raise ConnectionError("gone away")
 
 
@@ -104,17 +104,17 @@ def test_a_store_that_does_not_work_is_told_with_the_reason_in_time(new_app, mon
     monkeypatch.setattr(store_check, "open_shared_store", lambda url, **options: store)
     (told,) = checked(new_app()).about("store")
     assert told == f"memory:// does not work, so nothing is shared: {reason}"
-    assert store._entries == {}
+    assert list(store.entries()) == []
 
 
 def test_a_slow_store_is_not_tried_for_long(monkeypatch):
     class Slow(MemoryStore):
         looked = 0
 
-        def lookup(self, key):
+        def lookup(self, key, *, scopes=()):
             self.looked += 1
             time.sleep(0.1)
-            return super().lookup(key)
+            return super().lookup(key, scopes=scopes)
 
     monkeypatch.setattr(store_check, "LONGEST", 0.3)
     store = Slow()
@@ -132,6 +132,7 @@ def settings(store, namespace=""):
         namespace=namespace,
         key_required=True,
         key_context=None,
+        observe=False,
         lease=30.0,
         progress_interval=0.1,
         progress_after=0.5,

@@ -1,0 +1,1 @@
+"""What operators see and change: what runs, waits and is cached."""
