@@ -13,6 +13,7 @@ from . import events
 from .calls import Call, Run, Served
 from .errors import (
     BrokerUnavailableError,
+    DuplicateCallError,
     JobtasticError,
     OptionError,
     SettingError,
@@ -39,7 +40,12 @@ from .progress.api import current_progress, phase, track, update_progress
 from .progress.groups import group_progress, status_id
 from .progress.handle import ProgressHandle
 from .results.status import task_status
-from .sharing.api import forget
+from .sharing.api import forget, forget_all, forget_tag, release
+from .sharing.asking import Cached, InFlight, cached, in_flight
+from .sharing.calling import bypass, refresh
+from .sharing.leaving import leave, sharing_of
+from .sharing.origin import Origin
+from .sharing.stats import TaskStats, stats
 from .stores import Claim, CompareAndSwapStore, Result, Store
 
 __version__ = "0.1.0"
@@ -47,8 +53,23 @@ __version__ = "0.1.0"
 __all__ = [
     # Switching on, and using.
     "Jobtastic",
-    "forget",
+    "refresh",
+    "bypass",
+    "sharing_of",
+    "Origin",
+    "leave",
     "events",
+    # What is stored and what goes on, and dropping it.
+    "cached",
+    "Cached",
+    "in_flight",
+    "InFlight",
+    "forget",
+    "forget_all",
+    "forget_tag",
+    "release",
+    "stats",
+    "TaskStats",
     # When the broker is down.
     "delay_or_eager",
     "delay_or_fail",
@@ -74,6 +95,7 @@ __all__ = [
     "register_type",
     # Errors.
     "BrokerUnavailableError",
+    "DuplicateCallError",
     "UnkeyableError",
     "JobtasticError",
     "OptionError",

@@ -11,17 +11,16 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from celery import Task
 
-from .errors import UnkeyableError
-from .keys.context import KeyContext, context_of
-from .keys.recipe import HERE, KeyRecipe
-from .keys.stamps import checked_stamp, is_sound_id, named_header
+from .keys.context import context_of
+from .keys.policy import TaskPolicy
+from .keys.recipe import HERE
+from .keys.stamps import HEADER, header_of, is_sound_id, stamp_of
 from .support.rare_warnings import rare_warnings
-from .support.shown import one_line, shown
+from .support.shown import shown
 
 if TYPE_CHECKING:
     from celery.app.task import Context
@@ -50,9 +49,6 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: The message header that carries the stamp, and so an attribute of the request.
-HEADER = "jobtastic"
-
 #: What the worker's main process adds to a request for the process that runs it: see
 #: :func:`.handlers.task_received`.
 DELIVERY = "jobtastic_delivery"
@@ -65,72 +61,6 @@ standing_in: ContextVar[str | None] = ContextVar("jobtastic_standing_in", defaul
 
 # Not in ``Context.headers``, which Celery fills once, so it never travels with a retry.
 _RUN = "_jobtastic_run"
-
-
-@dataclass(frozen=True)
-class TaskPolicy:
-    """What a task's options ask for: their checked values, and how to make its keys."""
-
-    options: Mapping[str, Any]
-    keys: KeyRecipe
-    _warned_of: set[str | None] = field(default_factory=set, compare=False)
-
-    def __getitem__(self, option: str) -> Any:
-        return self.options[option]
-
-    @cached_property
-    def avoids_herds(self) -> bool:
-        """Whether identical calls share one run."""
-        return self["herd_avoidance_timeout"] is not None
-
-    @cached_property
-    def join_timeout(self) -> float:
-        """For how many seconds identical calls may join one run; 0 not at all."""
-        return self["herd_avoidance_timeout"] or 0.0
-
-    @cached_property
-    def caches(self) -> bool:
-        """Whether a result answers later calls."""
-        return bool(self["cache_duration"] >= 0)
-
-    @cached_property
-    def shares(self) -> bool:
-        """Whether runs or results are shared at all; the options may be about something else."""
-        return self.avoids_herds or self.caches
-
-    @cached_property
-    def result_ttl(self) -> float | None:
-        """For how many seconds a result answers new callers: ``None`` for ever, 0 not at all."""
-        return None if self["cache_duration"] == 0 else max(self["cache_duration"], 0.0)
-
-    def key_of(
-        self,
-        task: Task[Any, Any],
-        args: Any,
-        kwargs: Any,
-        *,
-        context: KeyContext = HERE,
-        is_required: Callable[[], bool] = lambda: False,
-    ) -> str | None:
-        """Return the key of calling *task* with these arguments, or ``None`` if they have none.
-
-        A call without a key goes unshared. A warning says so, once for each argument of the task.
-
-        :raises UnkeyableError: if an argument or the context has no canonical form and a key *is_required*.
-        """
-        try:
-            return self.keys.key(task, args, kwargs, context)
-        except UnkeyableError as error:
-            if is_required():
-                raise
-            # Whoever calls chooses the names that ``**kwargs`` catches, so these count as one.
-            argument = self.keys.known_name(error.argument)
-            if argument not in self._warned_of:
-                self._warned_of.add(argument)
-                logger.warning("%s; such calls go unshared", one_line(str(error)))
-        except TypeError:
-            pass  # Not what the task accepts: Celery says so, or the body.
-        return None
 
 
 class Hooks(Protocol):
@@ -151,7 +81,10 @@ class Call:
         elsewhere, or something follows it. Neither is a call that is due later.
     :ivar hooks: the middleware of the task's app.
     :ivar key: the name of all identical calls.
+    :ivar scopes: what the key belongs to, to be forgotten with it.
     :ivar due_later: whether it has a ``countdown`` or an ``eta``. It shares when it is due.
+    :ivar fresh: whether only a run that begins after the call answers it.
+    :ivar on_duplicate: what happens if an identical call is in flight.
     :ivar expires: seconds until its message expires; ``None`` for never.
     :ivar claims_early: whether its key can be claimed before there is a message, because nothing but Celery's
         own ``apply_async`` chooses its id.
@@ -160,8 +93,9 @@ class Call:
     :ivar made: whether there is a message.
     :ivar eta: ISO text of when the message is due; ``None`` for at once.
     :ivar claimed: whether the call's id has the claim on its key.
-    :ivar answered_by: ``"result"`` or ``"run"`` if a stored result or another call's run answered it;
-        ``None`` if it is published.
+    :ivar answered_by: ``"result"`` or ``"run"`` if a stored result or another call's run answered it,
+        ``"dropped"`` if nothing does; ``None`` if it is published.
+    :ivar publishes_too: whether it is published although it is answered: its run is for those who come later.
     :ivar stamp: what the message will say to the worker.
     """
 
@@ -170,7 +104,10 @@ class Call:
     key: str
     hooks: Hooks
     plain: bool
+    scopes: tuple[str, ...] = ()
     due_later: bool = False
+    fresh: bool = False
+    on_duplicate: str = "join"
     expires: float | None = None
     claims_early: bool = False
     ignore_result: bool = False
@@ -179,6 +116,7 @@ class Call:
     eta: str | None = None
     claimed: bool = False
     answered_by: str | None = None
+    publishes_too: bool = False
     stamp: dict[str, Any] = field(default_factory=dict)
 
 
@@ -227,6 +165,7 @@ class Run:
     :ivar pid: the process that may still run a lost run; ``None`` if none does.
     :ivar decision: what happens instead of the body; ``None`` to run it.
     :ivar key: the name of all identical calls; ``None`` if it could not be made, or nothing is shared.
+    :ivar scopes: what the key belongs to, to be forgotten with it.
     :ivar stands_in: whether it is an eager run whose result others can look up by its id.
     :ivar layers: the classes whose ``__call__`` of ours the run has passed.
     """
@@ -243,6 +182,7 @@ class Run:
     pid: int | None = None
     decision: Decision | None = None
     key: str | None = None
+    scopes: tuple[str, ...] = ()
     stands_in: bool = False
     layers: set[type] = field(default_factory=set)
     _parts: dict[type, Any] = field(default_factory=dict)
@@ -284,24 +224,14 @@ def calling_run(task: Task[Any, Any]) -> Run | None:
     return run_of(worker_task.request) if worker_task is not None else None
 
 
-def header_of(request: Context | None, name: str) -> Any:
-    """Return a header of the message of *request*; ``None`` if it has no such header."""
-    # With task protocol 1 they are in a dict of their own.
-    return None if request is None else named_header(vars(request), name)
-
-
-def stamp_of(request: Context | None, task_id: str) -> Mapping[str, Any]:
-    """Return the stamp on *request* if it is this very message's; see :func:`.checked_stamp`."""
-    return checked_stamp(header_of(request, HEADER), task_id)
-
-
-def key_of(run: Run) -> str | None:
-    """Return the key of *run*, which its worker makes from the message; ``None`` if there is none.
+def key_of(run: Run, *, observed: bool = False) -> str | None:
+    """Return the key of *run*, which its worker makes from the message; ``None`` if it shares nothing.
 
     The stamp does not count: with it, whoever can publish could name the key of any other call.
     """
     policy = run.policy
-    if not policy.shares or not is_sound_id(run.id):
+    is_meant = policy.observes if observed else policy.shares
+    if not is_meant or run.stamp.get("bypass") or not is_sound_id(run.id):
         return None
     context = HERE if policy.keys.context is None else context_of(run.message)
     if context is None:

@@ -6,6 +6,7 @@ from kombu.exceptions import OperationalError
 
 __all__ = [
     "BrokerUnavailableError",
+    "DuplicateCallError",
     "UnkeyableError",
     "JobtasticError",
     "OptionError",
@@ -21,7 +22,49 @@ class JobtasticError(Exception):
 
 
 class OptionError(JobtasticError, ValueError):
-    """An option on a task is wrong, unknown or misspelt; raised when the task binds to its app."""
+    """An option is wrong, unknown or misspelt; raised when the task binds to its app, or by the call."""
+
+
+class DuplicateCallError(JobtasticError):
+    """An identical call is in flight, and ``on_duplicate="raise"`` refuses another one.
+
+    It is raised in the caller. Where a worker finds the duplicate, the task fails with it.
+
+    :ivar task_name: the name of the task.
+    :ivar owner: the task id of the call in flight.
+    :ivar is_running: whether it runs; it is queued otherwise.
+    :ivar lease_left: seconds for which it certainly blocks others, unless it ends before.
+    :ivar seconds_left: seconds until it is expected to end; ``None`` if nobody knows.
+
+    >>> error = DuplicateCallError("proj.report", "3f0c1f5e", True, 27.25, 90.0)
+    >>> print(error)
+    proj.report: an identical call runs as 3f0c1f5e, for about 90 s more, and on_duplicate='raise' refuses \
+this one; read that result with AsyncResult(owner), or call again later
+    """
+
+    # All of them are ``args``, so an error from a worker keeps them, whatever the result serializer.
+    def __init__(
+        self,
+        task_name: str,
+        owner: str,
+        is_running: bool,
+        lease_left: float,
+        seconds_left: float | None = None,
+    ) -> None:
+        super().__init__(task_name, owner, is_running, lease_left, seconds_left)
+        self.task_name: str = task_name
+        self.owner: str = owner
+        self.is_running: bool = is_running
+        self.lease_left: float = lease_left
+        self.seconds_left: float | None = seconds_left
+
+    def __str__(self) -> str:
+        state = "runs" if self.is_running else "is queued"
+        left = "" if self.seconds_left is None else f", for about {self.seconds_left:.0f} s more,"
+        return (
+            f"{self.task_name}: an identical call {state} as {self.owner}{left} and on_duplicate='raise' "
+            "refuses this one; read that result with AsyncResult(owner), or call again later"
+        )
 
 
 class SettingError(JobtasticError, ValueError):

@@ -30,11 +30,14 @@ __all__ = [
     "broker_unavailable",
     "cache_hit",
     "cache_missed",
+    "call_dropped",
     "claim_released",
     "claim_taken_over",
     "herd_joined",
     "memory_leak_detected",
     "progress_updated",
+    "renewal_published",
+    "rerun_published",
     "result_stored",
     "run_claimed",
     "run_served",
@@ -48,13 +51,28 @@ logger: logging.Logger = logging.getLogger(__name__)
 _signals = blinker.Namespace()
 
 cache_hit: blinker.NamedSignal = _signals.signal(
-    "cache_hit", doc="A caller got the stored result of ``task_id``; nothing was published."
+    "cache_hit",
+    doc="A caller got the stored result of ``task_id``, whose run ended ``age`` seconds ago; nothing was "
+    "published. ``is_stale`` says whether the result had expired, and another run renews it.",
 )
 cache_missed: blinker.NamedSignal = _signals.signal(
     "cache_missed", doc="A caller found neither a result nor a live claim, so its call is published."
 )
 herd_joined: blinker.NamedSignal = _signals.signal(
     "herd_joined", doc="A caller joined ``task_id``, which has the claim; nothing was published."
+)
+call_dropped: blinker.NamedSignal = _signals.signal(
+    "call_dropped",
+    doc="The call ``task_id`` was dropped, because the identical ``owner`` is in flight; see "
+    "``on_duplicate``.",
+)
+rerun_published: blinker.NamedSignal = _signals.signal(
+    "rerun_published",
+    doc="A caller joined the run of ``owner``, and ``task_id`` was published to run after it.",
+)
+renewal_published: blinker.NamedSignal = _signals.signal(
+    "renewal_published",
+    doc="A caller got the stale result of ``owner``, and ``task_id`` was published to renew it.",
 )
 run_claimed: blinker.NamedSignal = _signals.signal(
     "run_claimed", doc="``task_id`` has the claim on ``key`` from now on."

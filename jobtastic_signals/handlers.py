@@ -43,6 +43,7 @@ from .results import backend
 from .settings import settings_without_effect
 from .sharing import redelivery, replacing
 from .sharing.answers import in_beat
+from .support.counters import flush_all
 from .support.shown import shown
 
 __all__ = ["connect", "disconnect", "sweep"]
@@ -77,7 +78,8 @@ def before_task_publish(sender: str, headers: MutableMapping[str, Any], body: An
     call.made, call.id, call.eta = True, task_id, fields.get("eta")
     call.stamp.update(headers[HEADER] if attempt is not None else {"id": task_id})
     call.hooks.walk("before_publish", call)
-    headers[HEADER] = call.stamp
+    if call.policy.shares:
+        headers[HEADER] = call.stamp
     if current_task:  # Outside of a task the proxy is false.
         replacing.pass_on(headers, fields, body)
 
@@ -93,10 +95,11 @@ def task_received(sender: Any, request: Any, **_: Any) -> None:
     if installation is None:
         return
     stamp = checked_stamp(named_header(request.request_dict, HEADER), request.id)
-    if stamp or installation.policy_of(type(request.task)) is not None:
+    policy = installation.policy_of(type(request.task))
+    if stamp or (policy is not None and not policy.observes):
         _received[request.id] = request
         delivery = {
-            "token": f"{_worker()}/{uuid.uuid4().hex}",
+            "token": f"{_worker(request.hostname)}/{uuid.uuid4().hex}",
             "content_type": getattr(request.message, "content_type", None),
         }
         celery_internals.merge_into_request(request, **{DELIVERY: delivery})
@@ -188,6 +191,11 @@ def worker_init(sender: Any, **_: Any) -> None:
     redelivery.watch(sender.app)
 
 
+def worker_process_shutdown(**_: Any) -> None:
+    """Hand over what a process of the pool has counted: it is about to end without further notice."""
+    flush_all()
+
+
 def worker_ready(sender: Any, **_: Any) -> None:
     """Warn about settings that do not do what was probably meant. By now the worker's log is set up."""
     app = sender.app
@@ -261,9 +269,10 @@ _received: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 _names: dict[int, str] = {}
 
 
-def _worker() -> str:
-    """Return the name of this process as a worker: another one in each process."""
-    return _names.setdefault(os.getpid(), uuid.uuid4().hex[:12])
+def _worker(hostname: str = "") -> str:
+    """Return the name of this process as a worker: another one in each process, after Celery's for people."""
+    own = f"{hostname.replace('/', '_')}~{uuid.uuid4().hex[:12]}"
+    return _names.setdefault(os.getpid(), own)
 
 
 _HANDLERS: tuple[tuple[Any, Callable[..., None]], ...] = (
@@ -276,6 +285,7 @@ _HANDLERS: tuple[tuple[Any, Callable[..., None]], ...] = (
     (signals.task_unknown, task_unknown),
     (signals.worker_init, worker_init),
     (signals.worker_ready, worker_ready),
+    (signals.worker_process_shutdown, worker_process_shutdown),
     (signals.beat_init, beat_init),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import reprlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 from weakref import WeakSet
@@ -12,17 +13,22 @@ from weakref import WeakSet
 from celery import Celery, Signature, Task
 
 from .calls import TaskPolicy
-from .errors import JobtasticError
+from .errors import JobtasticError, SettingError
 from .keys.context import KEY_CONTEXT
-from .keys.recipe import CACHE_PREFIX, SIGNIFICANT_KWARGS, KeyRecipe
+from .keys.options import CACHE_PREFIX, SIGNIFICANT_KWARGS
+from .keys.recipe import KeyRecipe
+from .keys.tags import CACHE_TAGS, TagRecipe
 from .middleware import MiddlewareStack
 from .options import Option, read_options
 from .settings import Settings
 from .stores import Store, open_shared_store, open_store
 from .stores.guard import GuardedStore
 from .support.circuit_breaker import CircuitBreaker
+from .support.counters import Counters
+from .support.timers import store_timers
 
 __all__ = [
+    "COUNTS",
     "Installation",
     "call_of",
     "ignores_results_by_default",
@@ -37,6 +43,9 @@ __all__ = [
 
 _ATTRIBUTE = "_jobtastic"
 
+#: What the store calls the numbers of a task begins like this, and seconds for which it keeps them.
+COUNTS, COUNTS_KEPT_FOR = "counts:", 90 * 24 * 3600.0
+
 #: Apps with the plugin, and apps where it was switched off, whatever their configuration says.
 installed: WeakSet[Celery[Any]] = WeakSet()
 switched_off: WeakSet[Celery[Any]] = WeakSet()
@@ -47,6 +56,8 @@ class Installation:
 
     :ivar app: the app.
     :ivar stack: the middleware; set once, by whoever builds them.
+    :ivar observers: the middleware for calls that are only observed.
+    :ivar counters: what happens in this process, counted under the names of tasks.
     :ivar broker: the circuit breaker for the broker.
     :param wrap: puts our methods on a task class that has options of ours.
     """
@@ -54,6 +65,8 @@ class Installation:
     def __init__(self, app: Celery[Any], wrap: Callable[[type[Task[Any, Any]]], None]) -> None:
         self.app = app
         self.stack: MiddlewareStack = MiddlewareStack()
+        self.observers: MiddlewareStack = MiddlewareStack()
+        self.counters: Counters = Counters(self._count, store_timers)
         self.broker: CircuitBreaker = CircuitBreaker()
         self._wrap = wrap
         self._policies: dict[type[Task[Any, Any]], TaskPolicy | None] = {}
@@ -101,6 +114,7 @@ class Installation:
 
         :param close: whether to close what was in use.
         """
+        self.counters.flush()
         with self._store_lock:
             before, self._store = self._store, store
             vars(self).pop("store", None)
@@ -114,6 +128,7 @@ class Installation:
         yield SIGNIFICANT_KWARGS
         yield CACHE_PREFIX
         yield KEY_CONTEXT
+        yield CACHE_TAGS
         yield from self.stack.options
 
     @property
@@ -136,10 +151,22 @@ class Installation:
         options = read_options(task, self.known_options)
         policy = None
         if options is not None:
-            policy = TaskPolicy(options, KeyRecipe(task, options, lambda: self.settings.key_context))
+            keys = KeyRecipe(task, options, lambda: self.settings.key_context)
+            tags = TagRecipe(task, options[CACHE_TAGS.name], keys)
+            policy = TaskPolicy(options, keys, tags, lambda: self.settings.observe)
+            self.stack.check_options(task, policy)
             self._wrap(task)
         self._policies[task] = policy
         return policy
+
+    def stack_for(self, policy: TaskPolicy) -> MiddlewareStack:
+        """Return the middleware for calls of a task: the observers where they are only observed."""
+        return self.observers if policy.observes else self.stack
+
+    def _count(self, task_name: str, amounts: Mapping[str, float]) -> bool:
+        with suppress(SettingError):
+            return self.store.count(COUNTS + task_name, amounts, ttl=COUNTS_KEPT_FOR)
+        return True  # Nothing can ever be shared with these settings, and every call says so.
 
     def knows(self, task: type[Task[Any, Any]]) -> bool:
         """Return whether a task class has options of ours, as far as they have been read."""

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
+from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.result import AsyncResult
 
-from .calls import Call, Run
+from .calls import Call, Run, TaskPolicy
 from .errors import JobtasticError
 from .options import Option
 from .support.safe_text import safe_repr
@@ -23,18 +24,24 @@ class Middleware:
     """Base of one concern. Every hook does nothing here.
 
     Hooks are called for tasks with our options only. Those that receive a call are called for tasks that
-    share. On the way in they are called in the order of the middleware, on the way out in reverse order.
-    Events observe; middleware decides.
+    share, and not for a call that bypasses sharing. On the way in they are called in the order of the
+    middleware, on the way out in reverse order. Events observe; middleware decides.
 
-    What a hook raises is logged; neither the task nor other middleware see it. There are two exceptions: a
-    soft time limit, which belongs to the task, and :meth:`answer`, which runs in the caller's own
-    ``apply_async``.
+    What a hook raises is logged; neither the task nor other middleware see it. There are three exceptions: a
+    soft time limit, which belongs to the task; :meth:`answer`, which runs in the caller's own
+    ``apply_async``; and :meth:`check_options`, which is there to raise.
 
     All threads share a middleware. What it has to remember of a run goes into :meth:`.Run.keep`.
     """
 
     #: What this middleware reads from tasks.
     options: ClassVar[tuple[Option, ...]] = ()
+
+    def check_options(self, task: type[Task[Any, Any]], policy: TaskPolicy) -> None:
+        """Raise :exc:`~jobtastic_signals.OptionError` if options of *task* contradict each other.
+
+        Called when the task is defined. Each option by itself is right.
+        """
 
     def answer(self, call: Call) -> AsyncResult[Any] | None:
         """Return the result of an existing task to answer a plain call; then it is not published.
@@ -112,6 +119,14 @@ class MiddlewareStack:
         """All options that the middleware read from tasks."""
         for middleware in self._middleware:
             yield from middleware.options
+
+    def check_options(self, task: type[Task[Any, Any]], policy: TaskPolicy) -> None:
+        """Let each middleware check the options of *task*.
+
+        :raises OptionError: by the first that finds a contradiction.
+        """
+        for middleware in self._overriding["check_options"]:
+            middleware.check_options(task, policy)
 
     def walk(self, hook: str, *subject: Any) -> None:
         """Call *hook* of each middleware, in order."""

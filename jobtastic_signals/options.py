@@ -3,6 +3,8 @@
 An option belongs to the part that uses it, which declares it as an :class:`Option`. A task that sets
 none of them is left alone; a wrong or misspelt one is an :exc:`~jobtastic_signals.errors.OptionError`
 that names the task, the option, what it got and what it takes.
+
+A few options are given with one call: keyword arguments of ``apply_async``, which never reach the message.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,7 +23,22 @@ from .errors import OptionError
 from .support.safe_text import safe_repr
 from .support.shown import one_line
 
-__all__ = ["Option", "finite_number", "misspelt", "name_of", "own_attributes", "read_options", "seconds"]
+__all__ = [
+    "ON_DUPLICATE",
+    "CallOptions",
+    "Option",
+    "finite_number",
+    "misspelt",
+    "name_of",
+    "on_duplicate",
+    "own_attributes",
+    "read_options",
+    "seconds",
+    "take_call_options",
+]
+
+#: What a task or a call can ask for where an identical call is in flight.
+ON_DUPLICATE = ("join", "raise", "drop", "rerun")
 
 # Below this likeness another name is more probably the user's own than a slip: "herd_avoidence_timeout"
 # and "cache_duraton" score 0.95 and more, "cache_timeout" and "herd_timeout" 0.71 and less.
@@ -43,6 +60,83 @@ class Option:
     default: Any
     accepts: str
     parse: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """What one call asks for.
+
+    :ivar refresh: whether it wants a new run, whose result replaces the stored one.
+    :ivar bypass: whether it neither reads nor writes what is shared.
+    :ivar on_duplicate: as the option of the task; ``None`` for what that says.
+    """
+
+    refresh: bool = False
+    bypass: bool = False
+    on_duplicate: str | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The keyword arguments that ask for this."""
+        return {name: value for name, value in vars(self).items() if value}
+
+
+_NOTHING_ASKED = CallOptions()
+
+
+def take_call_options(task_name: str, options: MutableMapping[str, Any]) -> CallOptions:
+    """Return what one call asks for, and remove it from the options of its ``apply_async``.
+
+    :raises OptionError: for a value that is not accepted.
+
+    >>> options = {"refresh": True, "queue": "slow"}
+    >>> take_call_options("proj.report", options).refresh, options
+    (True, {'queue': 'slow'})
+    """
+    given = {name: options.pop(name) for name in _OF_CALLS if name in options}
+    if not given:
+        return _NOTHING_ASKED
+    read = {}
+    for name, value in given.items():
+        parse, accepts = _OF_CALLS[name]
+        try:
+            read[name] = parse(value)
+        except (TypeError, ValueError) as error:
+            raise _call_error(task_name, f"{name}={one_line(safe_repr(value))}", accepts) from error
+    asked = CallOptions(**read)
+    if asked.refresh and asked.bypass:
+        # One replaces what is stored, and the other leaves it alone.
+        raise _call_error(task_name, "refresh=True with bypass=True", "one of the two")
+    return asked
+
+
+def on_duplicate(value: Any) -> str:
+    """Return *value* if it is one of :data:`ON_DUPLICATE`.
+
+    >>> on_duplicate("drop")
+    'drop'
+    """
+    if value not in ON_DUPLICATE:
+        raise ValueError("not one of these")
+    return str(value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("neither True nor False")
+    return value
+
+
+def _call_error(task_name: str, given: str, accepts: str) -> OptionError:
+    return OptionError(f"a call of {task_name!r}: {given} is not accepted; it takes {accepts}")
+
+
+#: How the options of one call are read, and what they accept.
+_OF_CALLS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
+    "refresh": (_flag, "True or False"),
+    "bypass": (_flag, "True or False"),
+    "on_duplicate": (on_duplicate, ", ".join(map(repr, ON_DUPLICATE))),
+}
 
 
 def finite_number(value: Any) -> float:

@@ -1,38 +1,46 @@
-"""The two methods that Celery leaves us: they obey what handlers and store know, and decide nothing.
+"""The methods that Celery leaves us: they obey what handlers and store know, and decide nothing.
 
 Celery's signals have no veto. So ``apply_async`` returns an existing task's result instead of publishing, and
 ``__call__`` carries out a decision instead of running the body. Both are put on the class of a task with our
-options, in front of what is there. For everything else they go on to that.
+options, in front of what is there. For everything else they go on to that. ``apply`` only takes the options
+of one call.
 
 Functions that work with any task are put there too, for those who look for them on the task.
 """
 
 from __future__ import annotations
 
-import datetime
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import getattr_static
 from typing import TYPE_CHECKING, Any
 
 from celery import Task
-from celery.utils.time import maybe_iso8601
+from celery.utils import uuid
+from kombu.exceptions import OperationalError
 
-from .calls import Call, Run, TaskPolicy, current_call, run_of
+from .calls import HEADER, Call, Run, current_call, run_of
 from .fallback.api import FUNCTIONS
 from .fallback.attempt import attempt_on, current_attempt
 from .installation import Installation, installation_on, sharing_of
-from .keys.context import KeyContext
-from .keys.stamps import is_sound_id
+from .options import take_call_options
 from .progress.api import update_progress
-from .results import backend
+from .sharing.kinds import call_of
+from .sharing.origin import Origin, note_origin
+from .support.rare_warnings import rare_warnings
+from .support.shown import shown_error
 
 if TYPE_CHECKING:
-    from celery.result import AsyncResult
+    from celery.result import AsyncResult, EagerResult
 
 __all__ = ["add_overrides", "remove_overrides", "shadowing_overrides"]
 
+logger: logging.Logger = logging.getLogger(__name__)
+
 _ORIGINAL = "_jobtastic_original"
+
+_METHODS = ("apply_async", "__call__", "apply")
 
 ApplyAsync = Callable[..., "AsyncResult[Any]"]
 
@@ -43,8 +51,8 @@ _FUNCTIONS: dict[str, Any] = {
 
 
 def add_overrides(task: type[Task[Any, Any]]) -> None:
-    """Put both methods on the class *task*; doing it twice is doing it once."""
-    for name, method in (("apply_async", _apply_async(task)), ("__call__", _call(task))):
+    """Put our methods on the class *task*; doing it twice is doing it once."""
+    for name, method in zip(_METHODS, (_apply_async(task), _call(task), _apply(task)), strict=True):
         own = vars(task).get(name)
         if not hasattr(own, _ORIGINAL):
             setattr(method, _ORIGINAL, own)
@@ -56,7 +64,7 @@ def add_overrides(task: type[Task[Any, Any]]) -> None:
 
 def remove_overrides(task: type[Task[Any, Any]]) -> None:
     """Leave the class *task* as it was before :func:`add_overrides`."""
-    for name in ("apply_async", "__call__"):
+    for name in _METHODS:
         own = vars(task).get(name)
         if hasattr(own, _ORIGINAL):
             original = getattr(own, _ORIGINAL)
@@ -108,6 +116,31 @@ def _apply_async(cls: type[Task[Any, Any]]) -> ApplyAsync:
     return apply_async
 
 
+def _apply(cls: type[Task[Any, Any]]) -> Callable[..., EagerResult[Any]]:
+    def apply(
+        self: Task[Any, Any],
+        args: Any = None,
+        kwargs: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        task_id: str | None = None,
+        **options: Any,
+    ) -> EagerResult[Any]:
+        go_on = _next(cls, self, apply, "apply")
+        asked = take_call_options(self.name, options)
+        if asked.refresh or asked.bypass:
+            task_id = task_id or uuid()
+            stamp = {"id": task_id, "bypass" if asked.bypass else "fresh": True}
+            options["headers"] = {**(options.get("headers") or {}), HEADER: stamp}
+        named = {"link": link, "link_error": link_error, "task_id": task_id}
+        given = {name: value for name, value in named.items() if value is not None}
+        result: EagerResult[Any] = go_on(args, kwargs, **given, **options)
+        return result
+
+    apply.__doc__ = Task.apply.__doc__
+    return apply
+
+
 def _call(cls: type[Task[Any, Any]]) -> Callable[..., Any]:
     def __call__(self: Task[Any, Any], *args: Any, **kwargs: Any) -> Any:
         go_on = _next(cls, self, __call__, "__call__")
@@ -148,110 +181,89 @@ def _next(cls: type[Task[Any, Any]], task: Task[Any, Any], method: Any, name: st
 def _publish(
     task: Task[Any, Any], go_on: ApplyAsync, args: Any, kwargs: Any, options: dict[str, Any]
 ) -> AsyncResult[Any]:
+    asked = take_call_options(task.name, options)
     found = sharing_of(task)
-    call = _call_of(task, *found, args, kwargs, options) if found is not None else None
+    call = call_of(task, *found, args, kwargs, options, asked) if found is not None else None
     if call is not None:
         call.claims_early = getattr(go_on, "__func__", None) is Task.apply_async
     attempt = attempt_on(task.name) if current_attempt.get() is not None else None
     if attempt is not None:
-        go_on = partial(attempt.go_on, go_on, call)
+        go_on = partial(attempt.go_on, go_on, None if asked.bypass else call)
     if found is None or call is None:
-        return go_on(args, kwargs, **options)
-    stack = found[0].stack
+        if task.app.conf.task_always_eager:
+            options.update(asked.given)  # Celery passes them on to our ``apply``.
+        result = go_on(args, kwargs, **options)
+        if found is not None:
+            note_origin(result, Origin("own", result.id, result.id))
+        return result
+    publish = partial(_send, call, go_on, args, kwargs)
     try:
-        result = stack.answer(call) if call.plain else None
-        if result is not None:
-            _add_to_trail(task, result, options)
-            result.ignored = call.ignore_result
-            return result
-        if call.id is not None:
-            # Also where the store did not answer: what it decides too late is about this id.
-            options = {**options, "task_id": call.id}
-        token = current_call.set(call)
-        try:
-            return go_on(args, kwargs, **options)
-        finally:
-            current_call.reset(token)
+        result = found[0].stack_for(found[1]).answer(call) if call.plain else None
+        if result is None:
+            return publish(options)
+        if call.publishes_too and call.answered_by == "run":
+            publish({**options, "add_to_parent": False})
     except BaseException:
-        if call.id is not None:
-            stack.walk_back("publish_failed", call)
+        _note_failure(call)
         raise
+    if call.publishes_too and call.answered_by == "result":
+        if attempt is not None:
+            attempt.at_hand = result
+        _renew(found[0], call, partial(publish, {**options, "add_to_parent": False}))
+    if call.answered_by != "dropped":
+        _add_to_trail(task, result, options)
+    result.ignored = call.ignore_result
+    return result
 
 
-def _call_of(
-    task: Task[Any, Any],
-    installation: Installation,
-    policy: TaskPolicy,
-    args: Any,
-    kwargs: Any,
-    options: dict[str, Any],
-) -> Call | None:
-    """Return the call, or ``None`` if it is none of ours."""
-    outer = current_call.get()
-    passed_already = outer is not None and outer.task is task and not outer.made
-    has_bad_id = options.get("task_id") is not None and not is_sound_id(options["task_id"])
-    if passed_already or has_bad_id or not policy.shares:
-        return None
-    settings = installation.settings
-
-    def is_required() -> bool:
-        return settings.key_required and not _is_of_a_canvas_in_a_worker(task, options)
-
-    context = KeyContext(options.get("headers") or {})
-    key = policy.key_of(task, args, kwargs, context=context, is_required=is_required)
-    if key is None or task.app.conf.task_always_eager:
-        return None
-    due_later = bool(options.get("eta") or options.get("countdown"))
-    ignore_result = options.get("ignore_result")
-    expires = _seconds_until(options.get("expires", task.expires))
-    return Call(
-        task,
-        policy,
-        key,
-        installation.stack,
-        plain=not (due_later or _is_dependent(task, options)),
-        due_later=due_later,
-        expires=expires,
-        ignore_result=bool(task.ignore_result if ignore_result is None else ignore_result),
-    )
-
-
-#: What Celery or a user gives a call that cannot be answered by another task's result.
-_TIES = {"task_id", "link", "link_error", "chain", "chord", "group_id", "retries"}
-
-
-def _is_dependent(task: Task[Any, Any], options: dict[str, Any]) -> bool:
-    if _has_ties(options) or backend.is_private(task):
-        return True
-    # Celery's default for one call can differ from the task's: then others wait for what this one does
-    # not store, or the other way round.
-    return options.get("ignore_result") not in (None, bool(task.ignore_result))
-
-
-def _has_ties(options: Mapping[str, Any]) -> bool:
-    return any(options[name] for name in _TIES & options.keys())
-
-
-def _is_of_a_canvas_in_a_worker(task: Task[Any, Any], options: dict[str, Any]) -> bool:
-    """Return whether Celery itself makes this call, to retry or to go on after a run: nobody could correct
-    it.
-
-    A run whose retry or callback raises is lost, or a failure though its body succeeded.
-    """
-    in_run = task.app.current_worker_task is not None and _has_ties(options)
-    return in_run or options.get("parent_id") is not None
-
-
-def _seconds_until(moment: Any) -> float | None:
-    """Return how far *moment* lies ahead: seconds, a datetime or ISO text, as for ``expires`` in Celery."""
-    if moment is None or isinstance(moment, (int, float)):
-        return moment
+def _send(
+    call: Call, go_on: ApplyAsync, args: Any, kwargs: Any, options: Mapping[str, Any]
+) -> AsyncResult[Any]:
+    if call.id is not None and call.claims_early:
+        # Also where the store did not answer: what it decides too late is about this id.
+        options = {**options, "task_id": call.id}
+    token = current_call.set(call)
     try:
-        when = maybe_iso8601(moment)
-        left: datetime.timedelta = when - datetime.datetime.now(when.tzinfo)
-    except (TypeError, ValueError, AttributeError):
-        return None  # Celery will say what it is.
-    return left.total_seconds()
+        result = go_on(args, kwargs, **options)
+    finally:
+        current_call.reset(token)
+    note_origin(result, Origin("own", result.id, result.id, call.key or None, claimed=call.claimed))
+    return result
+
+
+def _renew(installation: Installation, call: Call, publish: Callable[[], object]) -> None:
+    """Publish a call whose run renews the stale result that its caller has got.
+
+    If that fails, the next caller tries. While the broker is down, few callers do.
+    """
+    broker = installation.broker
+    error: Exception | None = None
+    try:
+        if current_attempt.get() is None and not broker.lets_through():
+            raise broker.error or OperationalError("the broker is down")
+        publish()
+    except OperationalError as refused:
+        error = refused
+        broker.failed(refused)
+    except Exception as raised:
+        error = raised
+    else:
+        broker.answered()
+    if error is not None:
+        _note_failure(call)
+        rare_warnings.warn(
+            logger,
+            f"renewal: {call.task.name}",
+            "%s: the run that is to renew a stale result could not be published (%s); callers get the stale "
+            "result meanwhile",
+            call.task.name,
+            shown_error(error),
+        )
+
+
+def _note_failure(call: Call) -> None:
+    if call.id is not None:
+        call.hooks.walk_back("publish_failed", call)
 
 
 def _add_to_trail(task: Task[Any, Any], result: AsyncResult[Any], options: dict[str, Any]) -> None:

@@ -18,7 +18,9 @@ from .options import name_of
 from .overrides import add_overrides, remove_overrides
 from .progress.middleware import ProgressReports
 from .results.notes import Notes
+from .sharing.counting import Counting
 from .sharing.middleware import Sharing
+from .sharing.observation import ObservedCalls, ObservedRuns
 
 __all__ = ["Jobtastic"]
 
@@ -116,12 +118,15 @@ class Jobtastic:
         installed.stack = MiddlewareStack(
             [
                 Sharing(installed),
+                ObservedRuns(installed),
+                Counting(installed),
                 ProgressReports(installed),
                 Notes(installed),
                 MemoryWatch(installed),
                 *self._middleware,
             ]
         )
+        installed.observers = MiddlewareStack([ObservedCalls(installed)])
         annotations = _Annotations(installed)
         installation.register(app, installed)
         # Celery looks through this list whenever a task class binds, and nobody stands before us in it.

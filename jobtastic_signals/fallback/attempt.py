@@ -76,6 +76,7 @@ class Attempt:
     :ivar call: the call as the middleware know it; ``None`` for a task that shares nothing.
     :ivar result: what ``apply_async`` returned, at the end.
     :ivar error: what ``apply_async`` raised, or why the caller gave up; ``None`` if all went well.
+    :ivar at_hand: what the caller gets although it cannot be published; ``None`` for an error.
     :ivar ignores_result: whether the caller wants no result.
     :ivar check: asks the broker on another connection whether it answers at all; ``None`` until it is needed.
     :ivar began: when it began, by ``time.monotonic()``.
@@ -98,6 +99,7 @@ class Attempt:
         self.call: Call | None = None
         self.result: AsyncResult[Any] | None = None
         self.error: Exception | None = None
+        self.at_hand: AsyncResult[Any] | None = None
         self._shares = sharing_of(task) is not None
         self.phase: Phase = Phase.ASKING if self._shares else Phase.PUBLISHING
         self._arguments, self._options = (args, kwargs), dict(options)
@@ -200,6 +202,8 @@ class Attempt:
             self._end(result, None)
 
     def _end(self, result: AsyncResult[Any] | None, error: Exception | None) -> None:
+        if error is not None and self.at_hand is not None:
+            result, error = self.at_hand, None
         with self._gate:
             if not self._ended:
                 self._ended, self.result, self.error = True, result, error

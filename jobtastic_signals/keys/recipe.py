@@ -11,13 +11,13 @@ digest is BLAKE2b of these bytes and of the names of the arguments, with their l
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from celery import Task
 
 from ..errors import OptionError
-from ..options import Option, name_of
+from ..options import name_of
 from .binding import OMITTED, binder_of, catch_all_in, parameters_of
 from .canonical import MAX_DEPTH, chunks_of, encode
 from .context import KEY_CONTEXT, ContextOfCall, KeyContext, form_of
@@ -25,7 +25,7 @@ from .refusal import refusal
 from .roundtrip import arrival_of, delivery_by, models_dumped, serializer_of
 from .texts import ToStr, text_of
 
-__all__ = ["CACHE_PREFIX", "SIGNIFICANT_KWARGS", "Argument", "KeyRecipe"]
+__all__ = ["Argument", "KeyRecipe"]
 
 SCHEME = "v1"
 
@@ -36,51 +36,6 @@ _MISSING = object()
 
 #: The context of whoever calls now, without headers.
 HERE = KeyContext()
-
-
-def _parse_significant(value: Any) -> tuple[tuple[str, ToStr | None], ...] | None:
-    if value is None:
-        return None
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        raise TypeError("not a list")
-    parsed: dict[str, ToStr | None] = {}
-    for entry in value:
-        name, to_str = (entry, None) if isinstance(entry, str) else _pair(entry)
-        if name in parsed:
-            raise ValueError(f"{name!r} is named twice")
-        parsed[name] = to_str
-    return tuple(sorted(parsed.items(), key=lambda item: item[0]))
-
-
-def _pair(entry: Any) -> tuple[str, ToStr]:
-    if not isinstance(entry, (tuple, list)) or len(entry) != 2:
-        raise TypeError(f"{entry!r} is neither a name nor a pair of name and function")
-    name, to_str = entry
-    if not isinstance(name, str) or not callable(to_str):
-        raise TypeError(f"{entry!r} is not a pair of name and function")
-    return name, to_str
-
-
-def _parse_prefix(value: Any) -> str | None:
-    if value is None or (isinstance(value, str) and value):
-        return value
-    raise TypeError("not a text, or an empty one")
-
-
-SIGNIFICANT_KWARGS = Option(
-    "significant_kwargs",
-    default=None,
-    accepts="a list of argument names of the task, or of (name, to_str) pairs; with an empty list, all "
-    "calls are identical",
-    parse=_parse_significant,
-)
-
-CACHE_PREFIX = Option(
-    "cache_prefix",
-    default=None,
-    accepts="a text that is not empty; tasks with the same prefix share results",
-    parse=_parse_prefix,
-)
 
 
 class Argument(NamedTuple):
@@ -145,6 +100,16 @@ class KeyRecipe:
         self._parts = [_Part(name, _label(name), to_str, places.get(name)) for name, to_str in significant]
         self._names = frozenset(part.name for part in self._parts)
         self._default_forms: dict[str, list[bytes]] = {}
+
+    @property
+    def significant(self) -> list[tuple[str, ToStr | None]]:
+        """The names of the arguments that count, each with its ``to_str``."""
+        return [(part.name, part.to_str) for part in self._parts]
+
+    @property
+    def counts_any_keyword(self) -> bool:
+        """Whether there is a ``**kwargs``, and all that it catches counts."""
+        return self._catch_all in self._names
 
     @property
     def context(self) -> ContextOfCall | None:
@@ -221,14 +186,33 @@ class KeyRecipe:
             value, form = form_of(task, self.context, HERE)
             yield Argument(KEY_CONTEXT.name, form, value, value)
 
+    def values(
+        self, task: Task[Any, Any], args: Any, kwargs: Any, wanted: Collection[str] | None = None
+    ) -> dict[str, Any]:
+        """Return arguments by name, defaults included, as the worker receives them.
+
+        :param wanted: the names; ``None`` for all.
+        """
+        deliver, args, kwargs = arrival_of(task, args or (), kwargs or {})
+        return {
+            name: deliver(self._default_of(task, name) if value is OMITTED else value)
+            for name, value in self._given(args, kwargs).items()
+            if wanted is None or name in wanted
+        }
+
     def insignificant(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of a call that do not count for the key."""
+        if self.counts_any_keyword:
+            return {}
+        given = self._given(args, kwargs).items()
+        return {name: value for name, value in given if value is not OMITTED and name not in self._names}
+
+    def _given(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call by name, those that ``**kwargs`` catches among them."""
         given = dict(zip(self._parameters, self._bind(*args, **kwargs), strict=True))
-        if self._catch_all is not None and self._catch_all not in self._names:
+        if self._catch_all is not None:
             given.update(given.pop(self._catch_all))
-        return {
-            name: value for name, value in given.items() if value is not OMITTED and name not in self._names
-        }
+        return given
 
     def _form_of(
         self, task: Task[Any, Any], part: _Part, value: Any, deliver: Callable[[Any], Any]

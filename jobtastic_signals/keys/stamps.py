@@ -1,7 +1,8 @@
 """Checking stamps: anyone who can publish a message can write one.
 
-A stamp is a hint with limited power. It says when a call was made and for whom it waited. It does not say
-which key its message has: the worker makes that itself from the arguments and the context of the message.
+A stamp is a hint with limited power. It says when a call was made, for whom it waited, and what its caller
+asked for. It does not say which key its message has: the worker makes that itself from the arguments and the
+context of the message.
 """
 
 from __future__ import annotations
@@ -9,15 +10,22 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..options import ON_DUPLICATE
 from ..support.rare_warnings import rare_warnings
 from ..support.shown import shown
 from .recipe import SCHEME
 
-__all__ = ["checked_stamp", "is_key", "is_sound_id", "named_header"]
+if TYPE_CHECKING:
+    from celery.app.task import Context
+
+__all__ = ["HEADER", "checked_stamp", "header_of", "is_key", "is_sound_id", "named_header", "stamp_of"]
 
 logger: logging.Logger = logging.getLogger(__name__)
+
+#: The message header that carries the stamp, and so an attribute of the request.
+HEADER = "jobtastic"
 
 #: Characters of the longest text in a stamp, and of the longest task id that shares.
 LONGEST_TEXT, LONGEST_KEY = 255, 1000
@@ -59,6 +67,17 @@ def named_header(fields: object, name: str) -> Any:
     found = fields.get(name)
     headers = fields.get("headers")
     return headers.get(name) if found is None and isinstance(headers, Mapping) else found
+
+
+def header_of(request: Context | None, name: str) -> Any:
+    """Return a header of the message of *request*; ``None`` if it has no such header."""
+    # With task protocol 1 they are in a dict of their own.
+    return None if request is None else named_header(vars(request), name)
+
+
+def stamp_of(request: Context | None, task_id: str) -> Mapping[str, Any]:
+    """Return the stamp on *request* if it is this very message's; see :func:`checked_stamp`."""
+    return checked_stamp(header_of(request, HEADER), task_id)
 
 
 def checked_stamp(stamp: Any, task_id: str) -> Mapping[str, Any]:
@@ -112,6 +131,14 @@ def _is_withdrawal(value: object) -> bool:
     return _is_number(value, LONGEST_WITHDRAWAL)
 
 
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_on_duplicate(value: object) -> bool:
+    return isinstance(value, str) and value in ON_DUPLICATE
+
+
 def _is_never_sound(value: object) -> bool:
     return False
 
@@ -124,6 +151,9 @@ _FIELDS: Mapping[str, Callable[[object], bool]] = {
     "called": _is_number,
     "waiting_for": _is_owner_or_none,
     "after": is_sound_id,
+    "fresh": _is_flag,
+    "bypass": _is_flag,
+    "on_duplicate": _is_on_duplicate,
     "waits": _is_count,
     "expected": _is_number_or_none,
     "withdrawable": _is_withdrawal,

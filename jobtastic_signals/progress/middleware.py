@@ -92,8 +92,13 @@ class ProgressReports(Middleware):
 
 
 def _is_followed(run: Run) -> bool:
-    """Return whether the run is shown before it reports: one of its options is not about memory."""
-    return any(not name.startswith("memleak_") and hasattr(run.task, name) for name in run.policy.options)
+    """Return whether the run is shown before it reports: one of its options is not about memory.
+
+    A run that is only observed shows nothing by itself.
+    """
+    return not run.policy.observes and any(
+        not name.startswith("memleak_") and hasattr(run.task, name) for name in run.policy.options
+    )
 
 
 def _may_have_run(run: Run) -> bool:

@@ -31,6 +31,7 @@ __all__ = [
     "ended_at",
     "is_private",
     "is_silent",
+    "known_meta",
     "loaded",
     "ignores_result",
     "meta_of",
@@ -77,20 +78,23 @@ def is_private(task: Task[Any, Any]) -> bool:
 
 def meta_of(task: Task[Any, Any], task_id: str) -> Meta | None:
     """Return what the backend knows of *task_id* now; ``None`` if it cannot say."""
-    if is_silent(task) or is_private(task):
+    return None if is_silent(task) else known_meta(task.app, task.backend, task_id)
+
+
+def known_meta(app: Celery[Any], backend: Backend, task_id: str) -> Meta | None:
+    """Return what *backend* knows of *task_id* now; ``None`` if it cannot say."""
+    if isinstance(backend, (DisabledBackend, RPCBackend)):
         return None
-    breaker = breaker_of(task.app)
+    breaker = breaker_of(app)
     if not breaker.lets_through():
         return None
     try:
-        meta = reading.get()(lambda: read_meta(task.backend, task_id))
+        meta = reading.get()(lambda: read_meta(backend, task_id))
     except SoftTimeLimitExceeded:
         raise
     except Exception as error:
         if breaker.failed(error):
-            logger.warning(
-                "the result backend did not answer for %s[%s]: %s", task.name, shown(task_id), shown(error)
-            )
+            logger.warning("the result backend did not answer for %s: %s", shown(task_id), shown(error))
         return None
     if breaker.is_open:
         breaker.answered()
@@ -131,20 +135,28 @@ def loaded(task: Task[Any, Any], task_id: str, meta: Meta | None) -> AsyncResult
 
 
 def result_with(
-    task: Task[Any, Any], task_id: str, value: Any, extended_fields: Callable[[], Mapping[str, Any]] = dict
+    task: Task[Any, Any],
+    task_id: str,
+    value: Any,
+    extended_fields: Callable[[], Mapping[str, Any]] = dict,
+    *,
+    state: str = states.SUCCESS,
 ) -> AsyncResult[Any]:
-    """Return the result of *task_id*, which succeeded with *value*. Write it back if the backend lost it.
+    """Return the result of *task_id*, which ended with *value*. Write it back if the backend lost it.
 
     The value is that of the store: Celery's backends keep the first success of an id, also if it runs again.
 
-    :param extended_fields: returns what the backend kept of the run with ``result_extended``.
+    :param value: what the task returned, or its exception.
+    :param extended_fields: returns what the backend kept of the run beside that.
     """
     if is_silent(task) or is_private(task):
         return loaded(task, task_id, None)
-    known: Meta = {"status": states.SUCCESS, "result": value, "task_id": task_id}
+    known: Meta = {"status": state, "result": value, "task_id": task_id}
     meta = meta_of(task, task_id)
-    if meta is not None and meta["status"] != states.SUCCESS:
-        write_back(task.backend, {**extended_fields(), **known})
+    if meta is None or meta["status"] not in (states.SUCCESS, state):
+        known = {**extended_fields(), **known}
+        if meta is not None:
+            write_back(task.backend, known)
         meta = None
     return loaded(task, task_id, {**(meta or {}), **known})
 
@@ -153,7 +165,13 @@ def write_back(backend: Backend, meta: Meta) -> Meta:
     """Store an end in *backend* that it has lost, or never had. Return it."""
     try:
         # Without a request Celery would add the children of the task that runs here.
-        backend.store_result(meta["task_id"], meta["result"], meta["status"], request=context_of(meta))
+        backend.store_result(
+            meta["task_id"],
+            meta["result"],
+            meta["status"],
+            traceback=meta.get("traceback"),
+            request=context_of(meta),
+        )
     except SoftTimeLimitExceeded:
         raise
     except Exception as error:

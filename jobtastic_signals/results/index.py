@@ -50,6 +50,9 @@ LONGEST = 7 * 24 * 3600.0
 #: Seconds for which a note of an ignored result is kept.
 IGNORED_NOTED_FOR = 3600.0
 
+# The states of results; others are notes.
+_STORED = {states.SUCCESS, states.FAILURE}
+
 #: Why nothing more is to be expected of a task for now: its run was not renewed for as long as a lease, or it
 #: ignores its result.
 HOST_LOST, IGNORED = "host_lost", "ignored"
@@ -140,15 +143,13 @@ def age_of_result(store: GuardedStore, task_id: str) -> float | None:
     """
     name = key_for(task_id)
     entry = None if name is None else store.lookup(name)
-    if not isinstance(entry, Result) or entry.owner != task_id or entry.state != states.SUCCESS:
+    if not isinstance(entry, Result) or entry.owner != task_id or entry.state not in _STORED:
         return None
     return entry.at - entry.ended
 
 
 def _meta(app: Celery[Any], task_id: str, found: Result) -> backend.Meta:
-    value = payload.loads(app, found.payload)
-    if found.state in states.EXCEPTION_STATES:
-        value = app.backend.exception_to_python(value)
+    value = payload.outcome(app, found.payload, found.state)
     fields: Mapping[str, Any] = payload.extended_fields(app, found.payload)
     known = {"status": found.state, "result": value, "task_id": task_id, "age": found.at - found.ended}
     return {**fields, **known}

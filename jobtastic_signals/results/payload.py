@@ -1,7 +1,7 @@
 """Payloads: how a result becomes bytes, in the format of Celery's result serializer.
 
 With ``result_extended`` a result backend keeps more of a run than its value. Then the payload has that too,
-for a result that is written back.
+for a result that is written back. The payload of a failure has its traceback.
 """
 
 from __future__ import annotations
@@ -10,28 +10,33 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from celery import Celery
+from celery import Celery, states
+from celery.exceptions import TaskPredicate
 from kombu import serialization
 from kombu.exceptions import ContentDisallowed
 
 from ..support.shown import shown
 
-__all__ = ["dumps", "extended_fields", "is_payload", "loads"]
+__all__ = ["dumps", "extended_fields", "is_payload", "loads", "outcome"]
 
-#: In the head of a payload whose body is the value and the extended fields.
+#: In the head of a payload whose body is the value and such fields.
 _EXTENDED = "extended"
 
 
-def dumps(app: Celery[Any], value: Any, request: Any = None) -> bytes:
+def dumps(app: Celery[Any], value: Any, request: Any = None, *, traceback: str | None = None) -> bytes:
     """Return *value* as Celery's result serializer writes it, after a line with content type and encoding.
 
     :param request: that of the run, whose fields are added with ``result_extended``.
+    :param traceback: the text of a failure's traceback, which is added as well.
     :raises Exception: what the serializer raises for a value that it cannot write.
     """
     prepared: Any = app.backend.prepare_value(value)
+    fields = _fields_of(request) if request is not None and app.conf.result_extended else {}
+    if traceback is not None:
+        fields["traceback"] = traceback
     marks: list[str] = []
-    if request is not None and app.conf.result_extended:
-        prepared, marks = [prepared, _fields_of(request)], [_EXTENDED]
+    if fields:
+        prepared, marks = [prepared, fields], [_EXTENDED]
     content_type, encoding, data = serialization.dumps(prepared, app.conf.result_serializer)
     body = data if isinstance(data, bytes) else data.encode()
     return json.dumps([content_type, encoding, *marks]).encode() + b"\n" + body
@@ -52,6 +57,22 @@ def loads(app: Celery[Any], payload: bytes) -> Any:
         accept what its result serializer writes.
     """
     return _load(app, payload)[0]
+
+
+def outcome(app: Celery[Any], payload: bytes, state: str) -> Any:
+    """Return the value of a success, or the exception of a failure, that :func:`dumps` wrote.
+
+    :raises kombu.exceptions.ContentDisallowed: as for :func:`loads`.
+    :raises Exception: for anything but the exception of a failure, where *state* says that there is one.
+    """
+    value = loads(app, payload)
+    if state not in states.EXCEPTION_STATES:
+        return value
+    error = app.backend.exception_to_python(value)
+    # Whoever can write to the store can name any class, and some end the process, or the run without a word.
+    if not isinstance(error, Exception) or isinstance(error, TaskPredicate):
+        raise TypeError(f"{shown(error)} is not the exception of a failure")
+    return error
 
 
 def extended_fields(app: Celery[Any], payload: bytes) -> Mapping[str, Any]:

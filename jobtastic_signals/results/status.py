@@ -96,7 +96,7 @@ def _meta_of(app: Celery[Any], task_id: str) -> backends.Meta:
         if known is None:
             raise
         return known
-    if meta["status"] == states.SUCCESS:
+    if meta["status"] in (states.SUCCESS, states.FAILURE):
         return {**meta, "age": outcomes.age_of_result(installation.store, task_id)}
     is_known = meta["status"] in _ENDS or meta["status"] == groups.GROUP
     return meta if is_known else _unfinished(installation, task_id, meta)

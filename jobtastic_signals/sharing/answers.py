@@ -7,18 +7,24 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-from celery import current_task
-from celery.result import AsyncResult
+from celery import current_task, states
+from celery.result import AsyncResult, EagerResult
+from celery.utils import uuid
 
 from .. import events
 from ..calls import Call, Run, calling_run
 from ..installation import Installation
+from ..progress.history import History
 from ..results import backend, payload
 from ..stores import Claim, Result
 from ..support.rare_warnings import rare_warnings
 from ..support.shown import shown, shown_error
 from ..support.time_limits import caught
 from .claims import Claims, has_earlier_result, has_ended, was_violent
+from .duplicates import REFUSING, duplicate_error
+from .origin import Origin, note_origin
+from .stats import count
+from .waiting import seconds_left
 
 __all__ = ["Answers", "announce", "in_beat", "mark", "read_result"]
 
@@ -31,8 +37,8 @@ in_beat: ContextVar[bool] = ContextVar("jobtastic_in_beat", default=False)
 class Answers:
     """Answers calls through the store of *installation*."""
 
-    def __init__(self, installation: Installation, claims: Claims) -> None:
-        self._installation, self._claims = installation, claims
+    def __init__(self, installation: Installation, claims: Claims, history: History) -> None:
+        self._installation, self._claims, self._history = installation, claims, history
 
     def answer(self, call: Call) -> AsyncResult[Any] | None:
         """Return the result that answers *call*, or ``None``; then it may have a claim of its own."""
@@ -41,6 +47,8 @@ class Answers:
         if lapsed is not None:
             entry = self._claims.request(call, lapsed=lapsed)
             result, _ = self._answer(call, entry)
+        if call.publishes_too:
+            call.fresh = True
         if result is None:
             mark(call, entry)
             announce(call, entry, is_miss=True)
@@ -56,14 +64,27 @@ class Answers:
         if claim is None:
             return None, None
         meta = backend.meta_of(call.task, claim.owner)
-        # A success is as good as a cached result for as long as that would be one.
-        if has_ended(claim, meta, success_counts_after=call.policy.result_ttl):
+        is_late = _is_late(call, claim)
+        # What is about to be stored is as good as a stored result, for as long as that would be one.
+        if has_ended(
+            claim,
+            meta,
+            success_counts_after=0.0 if is_late else call.policy.result_ttl,
+            failure_counts_after=0.0 if is_late else call.policy.failure_ttl((meta or {}).get("result")),
+        ):
             # Its release was lost, or is still to come. What it stores is no answer to a call after its end.
             call.stamp["after"] = claim.owner
             return None, claim
+        if call.on_duplicate in REFUSING and not has_ended(claim, meta, success_counts_after=0.0):
+            return self._refuse(call, claim, meta), None
+        if is_late and claim.is_running:
+            return self._join_next(call, claim.next), None
         if has_earlier_result(claim, meta) or was_violent(claim, meta):
             # The caller would take it for this run's, or for its own. A queued claim holds nobody back.
             return None, None if claim.is_running else claim
+        # Whoever is next publishes its call, and so does a call that cannot be next because it expires.
+        reruns = call.on_duplicate == "rerun" and claim.is_running
+        call.publishes_too = reruns and (claim.next is None or claim.next.owner == call.id)
         return self._join(call, claim, meta), None
 
     def _answer_by_result(self, call: Call, result: Result) -> AsyncResult[Any] | None:
@@ -73,17 +94,49 @@ class Answers:
         if not readable:
             self._claims.request(call)
             return None
+        age, is_stale = max(result.at - result.ended, 0.0), result.is_stale(result.at)
         call.answered_by = "result"
-        events.emit(events.cache_hit, call.task, key=call.key, task_id=result.owner)
-        _log(call, "is answered by the stored result of", result.owner)
+        call.publishes_too = is_stale and result.renewal == call.id
+        events.emit(
+            events.cache_hit, call.task, key=call.key, task_id=result.owner, age=age, is_stale=is_stale
+        )
+        _log(call, f"is answered by the {'stale' if is_stale else 'stored'} result of", result.owner)
         fields = partial(payload.extended_fields, call.task.app, result.payload)
-        return backend.result_with(call.task, result.owner, value, fields)
+        answer = backend.result_with(call.task, result.owner, value, fields, state=result.state)
+        note_origin(answer, Origin("cached", result.owner, _seat(call), call.key, age, is_stale))
+        return answer
 
     def _join(self, call: Call, claim: Claim, meta: backend.Meta | None) -> AsyncResult[Any]:
         call.answered_by = "run"
         events.emit(events.herd_joined, call.task, key=call.key, task_id=claim.owner)
         _log(call, "joins", claim.owner)
-        return backend.loaded(call.task, claim.owner, meta)
+        answer = backend.loaded(call.task, claim.owner, meta)
+        note_origin(answer, Origin("joined", claim.owner, _seat(call), call.key))
+        return answer
+
+    def _join_next(self, call: Call, following: Claim | None) -> AsyncResult[Any] | None:
+        """Join the claim behind the present run, which comes too early for *call*."""
+        if following is None or following.owner == call.id:
+            return None
+        meta = backend.meta_of(call.task, following.owner)
+        if has_ended(following, meta, success_counts_after=0.0) or has_earlier_result(following, meta):
+            return None
+        return self._join(call, following, meta)
+
+    def _refuse(self, call: Call, claim: Claim, meta: backend.Meta | None) -> AsyncResult[Any]:
+        """Drop *call*, which is a duplicate, or raise that it is one."""
+        call.id = call.id or uuid()
+        if call.claimed:
+            self._claims.release(call.task, call.key, call.id, None)  # It would have been next.
+            call.claimed = False
+        if call.on_duplicate == "raise":
+            raise duplicate_error(call, claim, seconds_left(call.task.name, claim, meta, self._history))
+        call.answered_by = "dropped"
+        events.emit(events.call_dropped, call.task, key=call.key, task_id=call.id, owner=claim.owner)
+        _log(call, "is dropped, since it is identical to", claim.owner)
+        dropped: AsyncResult[Any] = EagerResult(call.id, None, states.IGNORED, name=call.task.name)
+        note_origin(dropped, Origin("dropped", claim.owner, call.id, call.key))
+        return dropped
 
 
 def _log(call: Call, outcome: str, owner: str) -> None:
@@ -102,16 +155,20 @@ def announce(subject: Call | Run, entry: Result | Claim | None, *, is_miss: bool
     about = {"key": subject.key, "task_id": entry.owner}
     if entry.previous is not None:
         events.emit(events.claim_taken_over, subject.task, **about, previous=entry.previous)
+        count(subject.task, takeovers=1)
     events.emit(events.run_claimed, subject.task, **about)
 
 
 def mark(call: Call, entry: Result | Claim | None) -> None:
     """Say in the stamp of a call that goes out what the claim of another run means for it."""
-    if not isinstance(entry, Claim) or entry.owner == call.id:
+    if not isinstance(entry, Claim) or (entry.owner == call.id and not entry.is_running):
         return
     if _is_of_caller(call, entry):
         # A task that calls itself goes on after this run, and not on its result.
         call.stamp["after"] = entry.owner
+    elif entry.is_running and (_is_late(call, entry) or call.on_duplicate == "rerun"):
+        # That run does not answer the call.
+        call.fresh = True
     elif entry.is_running:
         # The call may be delivered when that run has ended.
         call.stamp["waiting_for"] = entry.owner
@@ -124,13 +181,24 @@ def _joinable(call: Call, entry: Result | Claim | None) -> Claim | None:
     return None if _is_of_caller(call, entry) else entry
 
 
+def _is_late(call: Call, claim: Claim) -> bool:
+    """Return whether *call* comes too late for the run under *claim*: it needs one that begins after it."""
+    return call.fresh or claim.forgotten is not None
+
+
+def _seat(call: Call) -> str:
+    """Return the name of the caller among those who share a run."""
+    call.id = call.id or uuid()
+    return call.id
+
+
 def _is_of_caller(call: Call, claim: Claim) -> bool:
     run = calling_run(call.task) if current_task else None  # Outside of a task the proxy is false.
     return run is not None and run.id == claim.owner
 
 
 def read_result(installation: Installation, subject: Call | Run, result: Result) -> tuple[Any, bool]:
-    """Return a stored value, and whether it could be read. What cannot be read is dropped."""
+    """Return a stored value or exception, and whether it could be read. What cannot be read is dropped."""
     value, readable = None, False
 
     def drop(error: Exception) -> None:
@@ -146,5 +214,5 @@ def read_result(installation: Installation, subject: Call | Run, result: Result)
         installation.store.forget(str(subject.key))
 
     with caught(drop):
-        value, readable = payload.loads(subject.task.app, result.payload), True
+        value, readable = payload.outcome(subject.task.app, result.payload, result.state), True
     return value, readable

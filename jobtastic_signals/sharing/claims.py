@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery import Task, states
@@ -17,12 +17,15 @@ from ..calls import Call, Run
 from ..installation import Installation
 from ..results import backend
 from ..stores import Claim, Result
-from .leases import Lease
+from .duplicates import REFUSING
+from .leases import LateLease, Lease
 
 __all__ = ["Claims", "Share", "has_earlier_result", "has_ended", "seconds_until", "was_violent"]
 
 #: How the worker's main process ends a run whose body may still go on.
 _VIOLENT = (TaskRevokedError, Terminated, TimeLimitExceeded, WorkerLostError)
+
+AnyLease = TypeVar("AnyLease", bound=Lease)
 
 
 @dataclass(eq=False)
@@ -30,6 +33,7 @@ class Share:
     """What sharing keeps of one run.
 
     :ivar lease: the lease of its claim; ``None`` for a run that does not claim.
+    :ivar fresh: whether only a run that began after the call answers it.
     :ivar next_due: seconds until the message is due that the run published under its own id, such as a retry;
         ``None`` without one.
     :ivar is_replaced: whether other tasks go on with the run's id and its claim.
@@ -37,6 +41,7 @@ class Share:
     """
 
     lease: Lease | None = None
+    fresh: bool = False
     next_due: float | None = None
     is_replaced: bool = False
     proof: str = ""
@@ -57,9 +62,16 @@ class Claims:
         """
         store, required = self._installation.store, call.plain and self._installation.settings.store_required
         if not call.policy.avoids_herds or _is_silent(call.task, call.ignore_result):
-            return store.lookup(call.key, required=required) if call.plain else None
-        if call.id is None and not call.claims_early:
-            return store.lookup(call.key, required=required)
+            return self._look_up(call, required) if call.plain else None
+        if call.id is None and not call.claims_early and not call.policy["cache_stale_for"]:
+            entry = self._look_up(call, required)
+            if not isinstance(entry, Claim):
+                return entry  # Something else chooses the id, so there is none to claim with.
+        joins = call.on_duplicate not in REFUSING
+        if call.fresh and not joins:
+            claim = store.entry(call.key, scopes=call.scopes).claim
+            if claim is not None and not claim.is_same_hold(lapsed):
+                return claim  # This call is a duplicate, and must not displace what is queued.
         call.id = call.id or uuid()
         entry = store.lookup_or_claim(
             call.key,
@@ -68,16 +80,19 @@ class Claims:
             expires=call.expires,
             goes_out=not call.plain,
             lapsed=lapsed,
+            scopes=call.scopes,
+            fresh=call.fresh,
+            rerun=call.on_duplicate == "rerun",
+            joins=joins,
             required=required,
         )
         if entry is not None:
             call.stamp["called"] = entry.at
-        if isinstance(entry, Claim) and entry.owner == call.id:
-            call.claimed = True
+            call.claimed = call.id in _granted(entry)
         return entry
 
     def claim(
-        self, run: Run, key: str, lease: Lease | None, *, lapsed: Claim | None = None
+        self, run: Run, key: str, share: Share, *, lapsed: Claim | None = None
     ) -> Result | Claim | None:
         """Return a result that answers *run*, another delivery's claim, or its own; ``None`` to run without
         one.
@@ -85,9 +100,10 @@ class Claims:
         :raises StoreError: if the store has to answer, and does not.
         """
         store, required = self._installation.store, self._installation.settings.store_required
+        lease = share.lease
         if lease is None:
-            entry = store.lookup(key, required=required)
-            return entry if isinstance(entry, Result) else None
+            entry = store.lookup(key, scopes=run.scopes, required=required)
+            return entry if isinstance(entry, Result) and not share.fresh else None
         assert run.delivery is not None
         ask = partial(
             store.claim,
@@ -97,6 +113,8 @@ class Claims:
             lease.seconds,
             waited_for=run.stamp.get("waiting_for"),
             lapsed=lapsed,
+            scopes=run.scopes,
+            fresh=share.fresh,
             required=required,
         )
         entry = ask(called=run.stamp.get("called"))
@@ -107,23 +125,12 @@ class Claims:
 
     def lease_for(self, run: Run, key: str) -> Lease | None:
         """Return the lease that *run* will have, or ``None`` if it does not claim."""
-        ignores = run.request is not None and bool(run.request.ignore_result)
-        # Nobody else could read the result of an eager run by the id that they would be given.
-        if (
-            not run.policy.avoids_herds
-            or (run.is_eager and not run.stands_in)
-            or _is_silent(run.task, ignores)
-        ):
-            return None
-        assert run.delivery is not None
-        return Lease(
-            self._installation.store,
-            key,
-            run.id,
-            run.delivery,
-            seconds=self._installation.settings.lease,
-            longest=run.policy.join_timeout,
-        )
+        return self._lease(Lease, run, key, run.policy.join_timeout) if _claims(run) else None
+
+    def late_lease_for(self, run: Run, key: str) -> LateLease:
+        """Return a lease for *run*, which does not claim, for the moment in which its result is stored."""
+        lease = self._installation.settings.lease
+        return self._lease(LateLease, run, key, lease)
 
     def release(
         self, task: Task[Any, Any], key: str, owner: str, delivery: str | None, *, requeue: float = 0.0
@@ -136,8 +143,34 @@ class Claims:
         elif store.is_down:
             store.release_later(key, owner, delivery, lease)
 
+    def _look_up(self, call: Call, required: bool) -> Result | Claim | None:
+        # Without a claim, a fresh call could only meet runs that began before it.
+        if call.fresh:
+            return None
+        return self._installation.store.lookup(call.key, scopes=call.scopes, required=required)
+
+    def _lease(self, kind: type[AnyLease], run: Run, key: str, longest: float) -> AnyLease:
+        assert run.delivery is not None
+        store, seconds = self._installation.store, self._installation.settings.lease
+        return kind(store, key, run.id, run.delivery, seconds=seconds, longest=longest)
+
     def _seconds(self, call: Call) -> float:
         return min(self._installation.settings.lease, call.policy.join_timeout)
+
+
+def _granted(entry: Result | Claim) -> tuple[str | None, ...]:
+    """Return the owners of the claims that an answer of the store may have granted."""
+    if isinstance(entry, Result):
+        return (entry.renewal,)
+    return entry.owner, None if entry.next is None else entry.next.owner
+
+
+def _claims(run: Run) -> bool:
+    """Return whether *run* claims its key when it begins."""
+    ignores = run.request is not None and bool(run.request.ignore_result)
+    # Nobody else could read the result of an eager run by the id that they would be given.
+    is_readable = run.stands_in or not run.is_eager
+    return run.policy.avoids_herds and is_readable and not _is_silent(run.task, ignores)
 
 
 def _is_silent(task: Task[Any, Any], ignore_result: bool) -> bool:
@@ -145,7 +178,13 @@ def _is_silent(task: Task[Any, Any], ignore_result: bool) -> bool:
     return ignore_result and not task.ignore_result
 
 
-def has_ended(claim: Claim, meta: backend.Meta | None, *, success_counts_after: float | None) -> bool:
+def has_ended(
+    claim: Claim,
+    meta: backend.Meta | None,
+    *,
+    success_counts_after: float | None,
+    failure_counts_after: float = 0.0,
+) -> bool:
     """Return whether the owner of a claim has nothing more to give, as far as the result backend knows.
 
     Only an ending after the claim was made counts: a task id can run again. If a host's clock is behind the
@@ -156,13 +195,15 @@ def has_ended(claim: Claim, meta: backend.Meta | None, *, success_counts_after: 
     :param meta: what the result backend knows of the owner.
     :param success_counts_after: seconds after which a success is an ending. Celery shows a success to
         everybody before the process can store it, so it may be worth waiting for; ``None`` for never.
+    :param failure_counts_after: the same for a failure that is going to be stored; 0 for any other.
     """
     ended = backend.ended_at(meta)
     if meta is None or ended is None or ended <= claim.since or was_violent(claim, meta):
         return False
-    if meta["status"] != states.SUCCESS:
-        return True
-    return success_counts_after is not None and time.time() - ended >= success_counts_after
+    if meta["status"] == states.SUCCESS:
+        return success_counts_after is not None and time.time() - ended >= success_counts_after
+    is_stored = meta["status"] == states.FAILURE and failure_counts_after > 0
+    return not is_stored or time.time() - ended >= failure_counts_after
 
 
 def was_violent(claim: Claim, meta: backend.Meta | None) -> bool:

@@ -15,15 +15,15 @@ import threading
 import time
 
 from ..stores.guard import GuardedStore
-from ..support.timers import Timers
+from ..support.timers import Timers, store_timers
 
-__all__ = ["RENEWALS", "Lease", "timers"]
+__all__ = ["RENEWALS", "LateLease", "Lease", "timers"]
 
 #: How often a lease is renewed in its time: it survives a renewal that fails, and one that is late.
 RENEWALS = 3
 
-#: The thread that writes to the store. It has no other work, so a result backend that hangs does not stop it.
-timers: Timers = Timers("jobtastic-leases")
+#: The thread that renews.
+timers: Timers = store_timers
 
 
 class Lease:
@@ -80,3 +80,17 @@ class Lease:
         # If the store answers and refuses, another delivery runs.
         if renewed or self._store.is_down:
             self.begin()
+
+
+class LateLease(Lease):
+    """The claim of a run that others cannot join, for the moment in which its result is stored.
+
+    Without it, the result could not replace one that still answers new callers.
+    """
+
+    def begin(self) -> None:
+        """Do nothing: the run goes on without a claim."""
+
+    def end(self) -> None:
+        """Claim the key, as of when the run began, unless another delivery runs or is newer."""
+        self._store.renew(self._key, self._owner, self._delivery, self.seconds, ran_for=self.ran_for)

@@ -13,24 +13,33 @@ import math
 from functools import partial
 from typing import Any, ClassVar
 
-from celery import current_task, states
+from celery import Task, current_task, states
 from celery.result import AsyncResult
 
 from .. import celery_internals, events
-from ..calls import Call, Raised, Run, Served, calling_run, key_of
+from ..calls import Call, Raised, Run, Served, TaskPolicy, calling_run, key_of
 from ..errors import StoreError
 from ..installation import Installation
 from ..middleware import Middleware
 from ..options import Option, seconds
 from ..progress.history import History
-from ..results import backend, index, payload
-from ..stores import REMEMBERED_FOR, Claim, Result
+from ..results import backend
+from ..stores import Claim, Result
 from ..support.processes import when_ended
 from ..support.rare_warnings import rare_warnings
 from ..support.shown import shown
-from ..support.time_limits import caught
 from .answers import Answers, announce, mark, read_result
+from .caching import (
+    CACHE_DURATION,
+    CACHE_FAILURES_FOR,
+    CACHE_MAX_BYTES,
+    CACHE_STALE_FOR,
+    CACHE_WHEN,
+    check_options,
+)
 from .claims import Claims, Share, has_ended, seconds_until
+from .duplicates import ON_DUPLICATE_OPTION, refusal, reruns, wishes_of
+from .results import Results
 from .waiting import Wait, in_place, seconds_left
 
 __all__ = ["Sharing"]
@@ -58,25 +67,30 @@ HERD_AVOIDANCE_TIMEOUT = Option(
     parse=_parse_timeout,
 )
 
-CACHE_DURATION = Option(
-    "cache_duration",
-    default=-1.0,
-    accepts="the seconds for which a result answers later calls, such as 3600; 0 for ever, negative for "
-    "never",
-    parse=seconds,
-)
-
 
 class Sharing(Middleware):
     """Cached results and herd avoidance, through the store of *installation*."""
 
-    options: ClassVar[tuple[Option, ...]] = (HERD_AVOIDANCE_TIMEOUT, CACHE_DURATION)
+    options: ClassVar[tuple[Option, ...]] = (
+        HERD_AVOIDANCE_TIMEOUT,
+        CACHE_DURATION,
+        CACHE_STALE_FOR,
+        CACHE_FAILURES_FOR,
+        CACHE_WHEN,
+        CACHE_MAX_BYTES,
+        ON_DUPLICATE_OPTION,
+    )
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self._claims = Claims(installation)
-        self._answers = Answers(installation, self._claims)
+        self._results = Results(installation, self._claims)
         self._history = History(installation)
+        self._answers = Answers(installation, self._claims, self._history)
+
+    def check_options(self, task: type[Task[Any, Any]], policy: TaskPolicy) -> None:
+        """Refuse options that contradict each other."""
+        check_options(task, policy)
 
     def answer(self, call: Call) -> AsyncResult[Any] | None:
         """Answer a plain call by a stored result, or by the run that has the claim."""
@@ -85,15 +99,13 @@ class Sharing(Middleware):
     def before_publish(self, call: Call) -> None:
         """Claim the key of a message, and say in its stamp what the worker has to know."""
         call.stamp.update(key=call.key, store=self._installation.store.identity)
-        if "called" in call.stamp:
-            return  # The store has answered it before there was a message.
-        run = calling_run(call.task) if current_task else None
-        if run is not None and run.id == call.id:
-            self._send_run_again(call, run)
-        if not (call.due_later or (run is not None and _is_same(call, run))):
-            entry = self._claims.request(call)
-            mark(call, entry)
-            announce(call, entry)
+        if "called" not in call.stamp:  # Otherwise the store has answered it before there was a message.
+            self._claim(call)
+        call.stamp.update(wishes_of(call))
+        if call.publishes_too:
+            is_renewal = call.answered_by == "result"
+            event = events.renewal_published if is_renewal else events.rerun_published
+            events.emit(event, call.task, key=call.key, task_id=call.id)
 
     def publish_failed(self, call: Call) -> None:
         """Release the claim of a call without a message.
@@ -107,15 +119,18 @@ class Sharing(Middleware):
     def before_run(self, run: Run) -> None:
         """Decide whether a run is served, waits or runs."""
         run.policy.keys.remember_defaults(run.task)
-        run.key = key = key_of(run)
+        key = key_of(run)
+        scopes = None if key is None else run.policy.scopes_of(run.task, run.args, run.kwargs)
+        run.scopes = scopes or ()
+        run.key = key = None if scopes is None else key
         self._release_stamped(run, key)
         if key is None:
             return
         self._warn_of_other_store(run)
-        share = Share(self._claims.lease_for(run, key))
+        share = Share(self._claims.lease_for(run, key), bool(run.stamp.get("fresh")))
         run.keep(share)
         try:
-            self._decide(run, key, share, self._claims.claim(run, key, share.lease))
+            self._decide(run, key, share, self._claims.claim(run, key, share))
         except StoreError as error:
             run.decision = Raised(error)
 
@@ -126,9 +141,9 @@ class Sharing(Middleware):
             return
         if share.lease is not None:
             share.lease.end()
-        if state == states.SUCCESS and share.next_due is None:
-            self._succeed(run, key, share, value)
-        elif share.lease is not None and not share.is_replaced:
+        if share.next_due is None and self._results.store(run, key, share, state, value):
+            return
+        if share.lease is not None and not share.is_replaced:
             lease = self._installation.settings.lease
             requeue = lease if share.next_due is not None and share.next_due <= lease else 0.0
             self._claims.release(run.task, key, run.id, run.delivery, requeue=requeue)
@@ -143,6 +158,16 @@ class Sharing(Middleware):
         if key is not None:
             when_ended(run.pid, partial(self._claims.release, run.task, key, run.id, run.delivery))
 
+    def _claim(self, call: Call) -> None:
+        """Claim the key of a message that is made."""
+        run = calling_run(call.task) if current_task else None
+        if run is not None and run.id == call.id:
+            self._send_run_again(call, run)
+        if not (call.due_later or (run is not None and _is_same(call, run))):
+            entry = self._claims.request(call)
+            mark(call, entry)
+            announce(call, entry)
+
     def _send_run_again(self, call: Call, run: Run) -> None:
         """Stamp the next message of a run: a retry, or the same call that waits."""
         share = run.part(Share)
@@ -152,6 +177,8 @@ class Sharing(Middleware):
         for name in ("called", "after") if _is_same(call, run) else ():
             if name in run.stamp:
                 call.stamp[name] = run.stamp[name]
+        call.fresh = bool(run.stamp.get("fresh")) if share is None else share.fresh
+        call.on_duplicate = run.stamp.get("on_duplicate", call.on_duplicate)
         if isinstance(run.decision, Wait):
             call.stamp.update(run.decision.stamp(run))
 
@@ -159,32 +186,42 @@ class Sharing(Middleware):
         if isinstance(entry, Result):
             value, readable = read_result(self._installation, run, entry)
             if readable:
-                run.decision = Served(value)
+                run.decision = Raised(value) if entry.state in states.EXCEPTION_STATES else Served(value)
                 events.emit(events.run_served, run.task, key=key, task_id=run.id, owner=entry.owner)
                 logger.debug(
                     "%s[%s]: served the result of %s", run.task.name, shown(run.id), shown(entry.owner)
                 )
                 return
-            entry = self._claims.claim(run, key, share.lease)
+            entry = self._claims.claim(run, key, share)
         if isinstance(entry, Claim) and entry.delivery != run.delivery:
             self._decide_beside(run, key, share, entry)
         elif share.lease is not None:
             share.lease.begin()
             announce(run, entry)
+        elif share.fresh and run.policy.caches:
+            share.lease = self._claims.late_lease_for(run, key)
 
     def _decide_beside(self, run: Run, key: str, share: Share, claim: Claim) -> None:
         """Decide for a delivery while another one has the claim."""
         meta = backend.meta_of(run.task, claim.owner)
-        is_for_result = claim.owner != run.stamp.get("after")
         # It is likely that its result is about to be stored.
-        if has_ended(claim, meta, success_counts_after=ON_ITS_WAY):
-            self._decide(run, key, share, self._claims.claim(run, key, share.lease, lapsed=claim))
+        failure_counts_after = min(run.policy.failure_ttl((meta or {}).get("result")), ON_ITS_WAY)
+        if has_ended(claim, meta, success_counts_after=ON_ITS_WAY, failure_counts_after=failure_counts_after):
+            self._decide(run, key, share, self._claims.claim(run, key, share, lapsed=claim))
         elif run.is_eager or celery_internals.is_fanout(run.task.app, _exchange_of(run)):
             share.lease = None  # It cannot wait, so it runs without a claim.
+        elif reruns(run, claim) and not share.fresh:
+            share.fresh = True  # From now on, since a stored result would have answered it.
+            self._decide(run, key, share, self._claims.claim(run, key, share))
         else:
             left = seconds_left(run.task.name, claim, meta, self._history)
-            wait = Wait(key, claim, is_for_result, meta, left, run.stamp.get("expected"))
-            self._wait(run, key, share, wait)
+            run.decision = refusal(run, claim, self._installation.store, left)
+            if run.decision is None:
+                is_for_result = _is_answered_by(run, share, claim)
+                wait = Wait(key, claim, is_for_result, meta, left, run.stamp.get("expected"))
+                self._wait(run, key, share, wait)
+            elif claim.next is not None and claim.next.owner == run.id:
+                self._claims.release(run.task, key, run.id, None)
 
     def _wait(self, run: Run, key: str, share: Share, wait: Wait) -> None:
         """Let a delivery wait for another one: where it is, if that is nearly over and then ends."""
@@ -194,42 +231,11 @@ class Sharing(Middleware):
 
         entry: Result | Claim | None = wait.claim
         if wait.is_nearly_over:
-            entry = in_place(lambda: self._claims.claim(run, key, share.lease), is_over)
+            entry = in_place(lambda: self._claims.claim(run, key, share), is_over)
         if is_over(entry):
             self._decide(run, key, share, entry)
         else:
             run.decision = wait
-
-    def _succeed(self, run: Run, key: str, share: Share, value: Any) -> None:
-        store, policy = self._installation.store, run.policy
-        if not policy.caches and (
-            share.lease is None or store.release(key, run.id, run.delivery, unless_awaited=True)
-        ):
-            return
-        if not self._complete(run, key, share, value):
-            self._claims.release(run.task, key, run.id, run.delivery)
-
-    def _complete(self, run: Run, key: str, share: Share, value: Any) -> bool:
-        data = None
-        with caught(lambda error: _warn_of_unwritable(run, error)):
-            data = payload.dumps(run.task.app, value, run.request)
-        if data is None:
-            return False
-        ttl = run.policy.result_ttl
-        stored = self._installation.store.complete(
-            key,
-            run.id,
-            run.delivery if share.lease is not None else None,
-            data,
-            ttl=ttl,
-            kept_for=REMEMBERED_FOR,
-            ran_for=share.lease.ran_for if share.lease is not None else 0.0,
-            index=index.key_for(run.id) if run.policy.caches and _is_wanted(run) else None,
-            index_ttl=index.ttl(ttl),
-        )
-        if stored:
-            events.emit(events.result_stored, run.task, key=key, task_id=run.id, size=len(data))
-        return stored
 
     def _warn_of_other_store(self, run: Run) -> None:
         store, theirs = self._installation.store, run.stamp.get("store")
@@ -267,18 +273,18 @@ class Sharing(Middleware):
         )
 
 
-def _warn_of_unwritable(run: Run, error: Exception) -> None:
-    logger.warning("%s[%s]: its result cannot be shared: %s", run.task.name, shown(run.id), shown(error))
-
-
 def _exchange_of(run: Run) -> str | None:
     info = getattr(run.request, "delivery_info", None) or {}
     exchange: str | None = info.get("exchange")
     return exchange
 
 
-def _is_wanted(run: Run) -> bool:
-    return run.request is not None and not backend.ignores_result(run.task, run.request)
+def _is_answered_by(run: Run, share: Share, claim: Claim) -> bool:
+    """Return whether the result of the run under *claim* will answer *run*."""
+    if claim.owner == run.stamp.get("after"):
+        return False
+    is_earlier_call = run.stamp.get("called", claim.at) < claim.since
+    return is_earlier_call or not (share.fresh or claim.forgotten is not None)
 
 
 def _is_same(call: Call, run: Run) -> bool:

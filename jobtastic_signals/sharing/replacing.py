@@ -23,12 +23,12 @@ from .. import celery_internals
 from ..calls import Run, header_of, run_of
 from ..installation import Installation, installation_on, sharing_of
 from ..keys.stamps import is_sound_id
-from ..results import payload
 from ..stores import REMEMBERED_FOR, Result
 from ..stores.names import internal_name
 from ..support.time_limits import caught
 from .claims import Share
 from .leases import Lease
+from .results import is_too_large, ttl_of, written
 
 __all__ = ["begin", "end", "pass_on"]
 
@@ -55,6 +55,7 @@ class _Part:
     delivery: str
     lease: Lease
     proof: str
+    scopes: tuple[str, ...]
 
 
 def pass_on(headers: MutableMapping[str, Any], fields: Mapping[str, Any], body: Any) -> None:
@@ -100,7 +101,7 @@ def end(task: Task[Any, Any], request: Any, state: str | None, value: Any) -> No
         part.lease.end()
         store = part.installation.store
         is_last = request.id == part.owner
-        if state == states.SUCCESS and is_last and _complete(part, value):
+        if is_last and _complete(part, state, value):
             store.forget(_entry_of(part.proof))
             continue
         if state in (states.RETRY, states.IGNORED) or (state == states.SUCCESS and not is_last):
@@ -127,7 +128,7 @@ def _mark_of(run: Run) -> list[dict[str, str]]:
         installation.store.release(run.key, run.id, run.delivery, requeue=seconds)
         installation.store.renew(run.key, run.id, _token(run.id), seconds)
         share.proof = uuid.uuid4().hex
-        replaced = json.dumps({"key": run.key, "task": run.task.name}).encode()
+        replaced = json.dumps({"key": run.key, "scopes": run.scopes, "task": run.task.name}).encode()
         kept_for = run.policy.join_timeout + REMEMBERED_FOR
         installation.store.complete(_entry_of(share.proof), run.id, None, replaced, ttl=kept_for)
     return [{"id": run.id, "proof": share.proof}]
@@ -170,7 +171,7 @@ def _is_sound(mark: Mapping[str, Any]) -> bool:
 
 
 def _part_of(task: Task[Any, Any], mark: Mapping[str, str]) -> _Part | None:
-    name, key = _replaced_by(task, mark)
+    name, key, scopes = _replaced_by(task, mark)
     replaced = task.app.tasks.get(name)
     found = sharing_of(replaced) if replaced is not None else None
     if replaced is None or found is None or not found[1].avoids_herds:
@@ -187,34 +188,44 @@ def _part_of(task: Task[Any, Any], mark: Mapping[str, str]) -> _Part | None:
         seconds=installation.settings.lease,
         longest=policy.join_timeout,
     )
-    return _Part(installation, replaced, mark["id"], key, delivery, lease, mark["proof"])
+    return _Part(installation, replaced, mark["id"], key, delivery, lease, mark["proof"], scopes)
 
 
-def _replaced_by(task: Task[Any, Any], mark: Mapping[str, str]) -> tuple[str, str]:
-    """Return the name of the task that a mark says was replaced, and the key; empty without the proof."""
+def _replaced_by(task: Task[Any, Any], mark: Mapping[str, str]) -> tuple[str, str, tuple[str, ...]]:
+    """Return the name of the task that a mark says was replaced, the key and its scopes; empty without the
+    proof.
+    """
     installation = installation_on(task.app)
     entry = installation.store.lookup(_entry_of(mark["proof"])) if installation is not None else None
     if not isinstance(entry, Result) or entry.owner != mark["id"]:
-        return "", ""
+        return "", "", ()
     with suppress(ValueError, TypeError, LookupError):
         replaced = json.loads(entry.payload)
-        return str(replaced["task"]), str(replaced["key"])
-    return "", ""
+        return str(replaced["task"]), str(replaced["key"]), tuple(map(str, replaced["scopes"]))
+    return "", "", ()
 
 
-def _complete(part: _Part, value: Any) -> bool:
+def _complete(part: _Part, state: str | None, value: Any) -> bool:
+    """Store how a replacement ended, if others are to get it."""
     found = sharing_of(part.task)
-    data = None
-    with caught(lambda error: None):
-        data = payload.dumps(part.task.app, value)
-    if found is None or data is None:
+    if found is None or state is None or state not in (states.SUCCESS, states.FAILURE):
+        return False
+    data, policy = None, found[1]
+    ttl = ttl_of(policy, part.task.name, state, value)
+    if state == states.SUCCESS or ttl:
+        with caught(lambda error: None):
+            data = written(part.task.app, state, value)
+    if data is None:
         return False
     return part.installation.store.complete(
         part.key,
         part.owner,
         part.delivery,
         data,
-        ttl=found[1].result_ttl,
+        ttl=0.0 if is_too_large(policy, state, data) else ttl,
+        state=state,
+        stale_for=policy["cache_stale_for"] if state == states.SUCCESS else 0.0,
+        scopes=part.scopes,
         kept_for=REMEMBERED_FOR,
         ran_for=part.lease.ran_for,
     )

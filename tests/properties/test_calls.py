@@ -3,7 +3,7 @@
 from itertools import combinations, permutations
 
 from jobtastic_signals.keys.canonical import register_type
-from jobtastic_signals.keys.recipe import SIGNIFICANT_KWARGS
+from jobtastic_signals.keys.options import SIGNIFICANT_KWARGS
 from tests.support.keys import keys_of
 
 from . import specs

@@ -121,7 +121,7 @@ def changed_tokens(draw):
 
 def answer_of(endpoint, reference):
     """The answer to *reference*, which is a sound one whatever that is."""
-    answer = endpoint.answer(SimpleNamespace(), "GET", reference, endpoint.status)
+    answer = endpoint.answer(SimpleNamespace(method="GET", headers={}), reference, endpoint.status)
     body = json.loads(answer.body)
     assert answer.headers["Content-Length"] == str(len(answer.body))
     assert all(text.isprintable() for text in answer.headers.values())

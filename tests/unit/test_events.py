@@ -76,7 +76,10 @@ def test_the_life_of_a_call_is_told_from_miss_to_hit(new_app, told):
     ]
     told.clear()
     double.delay(21)
-    assert told == [("cache_hit", double, about)]
+    ((*hit, seen),) = told
+    assert hit == ["cache_hit", double]
+    assert seen.pop("age") >= 0
+    assert seen == {**about, "is_stale": False}
     told.clear()
     served = double.apply((21,))
     assert told == [("run_served", double, {"key": key, "task_id": served.id, "owner": first.id})]

@@ -17,7 +17,9 @@ from jobtastic_signals.installation import installation_on
 from jobtastic_signals.memory.middleware import MemoryWatch
 from jobtastic_signals.progress.middleware import ProgressReports
 from jobtastic_signals.results.notes import Notes
+from jobtastic_signals.sharing.counting import Counting
 from jobtastic_signals.sharing.middleware import Sharing
+from jobtastic_signals.sharing.observation import ObservedRuns
 from tests.support.unit_apps import deliver, entry_of, key_of, published, real, work_off
 
 HOOKS = [
@@ -113,7 +115,7 @@ def test_hooks_are_called_in_order_on_the_way_in_and_reversed_on_the_way_out(new
 def test_the_built_in_ones_come_first(new_app, diary, diaries):
     app = new_app(middleware=diaries)
     kinds = [type(middleware) for middleware in installation_on(app).stack]
-    assert kinds == [Sharing, ProgressReports, Notes, MemoryWatch, Diary, Diary]
+    assert kinds == [Sharing, ObservedRuns, Counting, ProgressReports, Notes, MemoryWatch, Diary, Diary]
     double = add_task(app, **BOTH)
     double.delay(21)
     diary.clear()

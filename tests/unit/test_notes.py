@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -52,9 +52,9 @@ class CountingStore(MemoryStore):
 
     reads = writes = 0
 
-    def lookup(self, key: str) -> Any:
+    def lookup(self, key: str, *, scopes: Sequence[str] = ()) -> Any:
         self.reads += 1
-        return super().lookup(key)
+        return super().lookup(key, scopes=scopes)
 
     def exchange(self, key: str, decide: Any) -> Any:
         self.writes += 1
@@ -171,9 +171,9 @@ def test_an_end_that_came_after_the_backend_was_read_is_shown(app, store, timers
         timers.advance(LEASE)
         lookup = store.lookup
 
-        def interposed(key: str) -> Any:
+        def interposed(key: str, **options: Any) -> Any:
             app.backend.store_result(task_id, 7, "SUCCESS")
-            return lookup(key)
+            return lookup(key, **options)
 
         monkeypatch.setattr(store, "lookup", interposed)
         seen.append(task_status(app, task_id)["task"])
@@ -255,7 +255,7 @@ def test_where_nothing_is_known_there_is_no_notice(app, store, timers, what):
 
 
 class FailingStore(MemoryStore):
-    def lookup(self, key: str) -> Any:
+    def lookup(self, key: str, *, scopes: Sequence[str] = ()) -> Any:
         raise TimeoutError
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, Task
+from celery.exceptions import Ignore, Retry
 
 from jobtastic_signals import Jobtastic, JobtasticError, OptionError
 from jobtastic_signals.installation import installation_on
@@ -98,6 +99,22 @@ WRONG = [
     {"cache_prefix": ""},
     {"cache_prefix": 3},
     {"cache_prefix": b"p"},
+    {"cache_tags": "n:{n}"},
+    {"cache_tags": 3},
+    {"cache_tags": [""]},
+    {"cache_tags": [3]},
+    {"cache_tags": ["n:{n"]},
+    {"cache_failures_for": [ValueError]},
+    {"cache_failures_for": {"ValueError": 60}},
+    {"cache_failures_for": {ValueError: 0}},
+    {"cache_failures_for": {ValueError: "soon"}},
+    {"cache_failures_for": {KeyboardInterrupt: 60}},
+    {"cache_failures_for": {Retry: 60}},
+    {"cache_failures_for": {Ignore: 60}},
+    {"cache_when": True},
+    {"cache_max_bytes": 0},
+    {"cache_max_bytes": 1.5},
+    {"cache_max_bytes": True},
 ]
 
 
@@ -165,6 +182,12 @@ def test_names_of_the_users_own_are_not_taken_for_slips(new_app, way, own):
         ({"significant_kwargs": {"n"}}, (("n", None),)),
         ({"cache_prefix": "family"}, "family"),
         ({"cache_prefix": None}, None),
+        ({"cache_tags": None}, None),
+        ({"cache_tags": []}, None),
+        ({"cache_failures_for": None}, {}),
+        ({"cache_failures_for": {}}, {}),
+        ({"cache_when": None}, None),
+        ({"cache_max_bytes": None}, None),
     ],
     ids=str,
 )
@@ -183,8 +206,14 @@ def test_options_that_are_not_given_have_their_defaults(new_app):
         "significant_kwargs": None,
         "cache_prefix": "family",
         "key_context": None,
+        "cache_tags": None,
         "herd_avoidance_timeout": None,
         "cache_duration": -1,
+        "cache_stale_for": 0.0,
+        "cache_failures_for": {},
+        "cache_when": None,
+        "cache_max_bytes": None,
+        "on_duplicate": "join",
         "memleak_threshold": -1,
         "memleak_trace": False,
     }

@@ -12,7 +12,7 @@ from flask import Flask
 from freezegun import freeze_time
 
 from jobtastic_signals.web import asgi, flask
-from jobtastic_signals.web.tokens import ExpiredTokenError, SecretSigner, Signer
+from jobtastic_signals.web.tokens import ExpiredTokenError, SecretSigner, Signer, Task
 
 DAY = 86_400
 #: The start of a twelfth of a day.
@@ -59,7 +59,7 @@ def signer(token, checking: Signer) -> Signer:
     """Signs the way a site does, and checks what it signed."""
 
     class Site:
-        def sign(self, task_id: str) -> str:
+        def sign(self, task: Task) -> str:
             return token()
 
         def unsign(self, token: str, max_age: float) -> str:

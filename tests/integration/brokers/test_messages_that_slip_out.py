@@ -44,6 +44,8 @@ def slips_out(monkeypatch):
 class Received:
     """What a worker's main process makes of a message, for the receivers of the signal."""
 
+    hostname = "celery@web1"
+
     def __init__(self, app, message):
         self.task = app.tasks[message.headers["task"]]
         self.id, self.name, self.request_dict = message.headers["id"], self.task.name, message.headers

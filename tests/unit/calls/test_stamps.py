@@ -40,6 +40,9 @@ BAD: dict[str, list[Any]] = {
     "waiting_for": [7, "", "x" * 256, "\ud800"],
     "after": [7, None, "", "x" * 256, "\ud800"],
     "waits": [1.5, None, True, -1, 10**30, "1"],
+    "fresh": [1, 0, None, "yes"],
+    "bypass": [1, 0, None, "yes"],
+    "on_duplicate": ["", "wait", 7, None, ["drop"]],
     "withdrawable": ["2", None, True, -1, math.nan, math.inf, 1e9],
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ from kombu import serialization
 
 from jobtastic_signals import UnkeyableError
 from jobtastic_signals.keys.canonical import MAX_DEPTH, encode
-from jobtastic_signals.keys.recipe import SIGNIFICANT_KWARGS
+from jobtastic_signals.keys.options import SIGNIFICANT_KWARGS
 from jobtastic_signals.keys.roundtrip import delivery_by
 from tests.support.keys import SERIALIZERS, keys_of
 

@@ -56,6 +56,24 @@ def test_a_message_that_is_delivered_twice_at_once_runs_once(app, options, recei
     assert first.get(timeout=1) == 1
 
 
+def test_a_call_with_an_id_that_runs_gets_the_result_of_that_run_however_late_it_arrives(app, clock):
+    """It was made during that run, so it would have waited for it."""
+    runs = []
+
+    @app.task(bind=True, shared=False, **HERD)
+    def slow(self, n):
+        runs.append(self.request.id)
+        if len(runs) == 1:
+            clock.advance(1)
+            elsewhere(slow.apply_async, (1,), task_id="own")
+        return n
+
+    result = slow.apply_async((1,), task_id="own")
+    assert work_off(app) == ["own", "own"]
+    assert runs == ["own"]
+    assert result.get(timeout=1) == 1
+
+
 def test_a_delivery_after_the_first_ended_runs_again_without_a_cache(app):
     """As in Celery; only deliveries at once are one run."""
     runs = []

@@ -1,0 +1,117 @@
+"""What a task's options ask for, and how the keys and tags of its calls are made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from celery import Task
+
+from ..errors import UnkeyableError
+from ..support.rare_warnings import rare_warnings
+from ..support.shown import one_line
+from .context import KeyContext
+from .recipe import HERE, KeyRecipe
+from .tags import TagRecipe
+
+__all__ = ["TaskPolicy"]
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TaskPolicy:
+    """What a task's options ask for: their checked values, and how to make its keys and tags."""
+
+    options: Mapping[str, Any]
+    keys: KeyRecipe
+    tags: TagRecipe
+    _is_observed: Callable[[], bool] = field(default=lambda: False, compare=False)
+    _warned_of: set[str | None] = field(default_factory=set, compare=False)
+
+    def __getitem__(self, option: str) -> Any:
+        return self.options[option]
+
+    @cached_property
+    def avoids_herds(self) -> bool:
+        """Whether identical calls share one run."""
+        return self["herd_avoidance_timeout"] is not None
+
+    @cached_property
+    def join_timeout(self) -> float:
+        """For how many seconds identical calls may join one run; 0 not at all."""
+        return self["herd_avoidance_timeout"] or 0.0
+
+    @cached_property
+    def caches(self) -> bool:
+        """Whether a result answers later calls."""
+        return bool(self["cache_duration"] >= 0)
+
+    @cached_property
+    def shares(self) -> bool:
+        """Whether runs or results are shared at all; the options may be about something else."""
+        return (self.avoids_herds or self.caches) and not self._is_observed()
+
+    @cached_property
+    def observes(self) -> bool:
+        """Whether what would be shared is only counted."""
+        return (self.avoids_herds or self.caches) and not self.shares
+
+    @cached_property
+    def result_ttl(self) -> float | None:
+        """For how many seconds a result answers new callers: ``None`` for ever, 0 not at all."""
+        return None if self["cache_duration"] == 0 else max(self["cache_duration"], 0.0)
+
+    def failure_ttl(self, error: object) -> float:
+        """Return for how many seconds a failure with *error* answers new callers; 0 if it does not."""
+        named = self["cache_failures_for"]
+        nearest = next((each for each in type(error).__mro__ if each in named), None)
+        return named.get(nearest) or 0.0
+
+    def key_of(
+        self,
+        task: Task[Any, Any],
+        args: Any,
+        kwargs: Any,
+        *,
+        context: KeyContext = HERE,
+        is_required: Callable[[], bool] = lambda: False,
+        refused: Callable[[str | None], None] = lambda argument: None,
+    ) -> str | None:
+        """Return the key of calling *task* with these arguments, or ``None`` if they have none.
+
+        A call without a key goes unshared. A warning says so, once for each argument of the task.
+
+        :param refused: is called with the name of the argument, if the task knows it.
+        :raises UnkeyableError: if an argument or the context has no canonical form and a key *is_required*.
+        """
+        try:
+            return self.keys.key(task, args, kwargs, context)
+        except UnkeyableError as error:
+            # Whoever calls chooses the names that ``**kwargs`` catches, so these count as one.
+            argument = self.keys.known_name(error.argument)
+            refused(argument)
+            if is_required():
+                raise
+            if argument not in self._warned_of:
+                self._warned_of.add(argument)
+                logger.warning("%s; such calls go unshared", one_line(str(error)))
+        except TypeError:
+            pass  # Not what the task accepts: Celery says so, or the body.
+        return None
+
+    def scopes_of(self, task: Task[Any, Any], args: Any, kwargs: Any) -> tuple[str, ...] | None:
+        """Return the scopes of calling *task* with these arguments; ``None`` if its tags cannot be made.
+
+        Such a call goes unshared: what it stored could not be forgotten. A warning says so.
+        """
+        try:
+            return self.tags.scopes(task, args, kwargs)
+        except UnkeyableError as error:
+            rare_warnings.warn(
+                logger, f"tags: {task.name}", "%s; such calls go unshared", one_line(str(error))
+            )
+            return None
