@@ -14,13 +14,17 @@ from .sse import Feed
 
 __all__ = [
     "METHODS",
+    "STATIC",
     "Answer",
     "Refusal",
     "check_method",
     "end_of_stream",
     "script",
+    "static_file",
     "to_json",
+    "to_page",
     "to_stream",
+    "to_text",
 ]
 
 #: The methods that are routed to the endpoints. Only the first two are accepted there.
@@ -30,7 +34,9 @@ _EVENTS = {
     # Not "no-store" alone: a proxy that compresses a stream holds its events back.
     "Cache-Control": "no-store, no-transform",
 }
-SCRIPT = Path(__file__).parent / "static" / "jobtastic-progress.js"
+STATIC = Path(__file__).parent / "static"
+SCRIPT = STATIC / "jobtastic-progress.js"
+_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 
 
 @dataclass(frozen=True)
@@ -81,15 +87,36 @@ def end_of_stream() -> Answer:
     return Answer(204, _EVENTS)
 
 
+def to_text(status: int, text: str, headers: Mapping[str, str] | None = None) -> Answer:
+    """Return *text* that must not be cached."""
+    plain = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
+    return _answer(status, text.encode(), {**plain, **(headers or {})})
+
+
+def to_page(html: str, headers: Mapping[str, str]) -> Answer:
+    """Return *html* as a page that must not be cached."""
+    kind = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
+    # Ids from outside can have half of a character, which UTF-8 cannot.
+    return _answer(200, html.encode(errors="replace"), {**kind, **headers})
+
+
 def script(method: str, if_none_match: str | None) -> Answer:
     """Return the JavaScript module, or 304 if the browser has it already.
 
     :raises Refusal: for methods other than ``GET`` and ``HEAD``.
     """
+    return static_file(SCRIPT.name, method, if_none_match)
+
+
+def static_file(name: str, method: str, if_none_match: str | None) -> Answer:
+    """Return a script or a style, or 304 if the browser has it already.
+
+    :raises Refusal: for methods other than ``GET`` and ``HEAD``.
+    """
     check_method(method)
-    content, etag = _script()
+    content, etag = _static(name)
     headers = {
-        "Content-Type": "text/javascript; charset=utf-8",
+        "Content-Type": _TYPES[Path(name).suffix],
         "Cache-Control": "public, no-cache",
         "ETag": etag,
     }
@@ -109,8 +136,8 @@ def check_method(method: str) -> None:
 
 
 @cache
-def _script() -> tuple[bytes, str]:
-    content = SCRIPT.read_bytes()
+def _static(name: str) -> tuple[bytes, str]:
+    content = (STATIC / name).read_bytes()
     return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 

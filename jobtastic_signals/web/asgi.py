@@ -25,9 +25,10 @@ from celery import Celery
 from . import owners
 from .answers import Answer, Refusal
 from .endpoint import Endpoint
+from .operate.page import OperatorPage, Visit
 from .readers import Readers
 from .streaming import astream
-from .tokens import MaxAges, SecretSigner
+from .tokens import MaxAges, SecretSigner, Task
 
 try:
     import anyio
@@ -42,7 +43,7 @@ except ImportError as _error:
         f"{__name__} needs Starlette and itsdangerous: pip install 'jobtastic-signals[asgi]'"
     ) from _error
 
-__all__ = ["may_see", "remember", "status_routes", "task_token"]
+__all__ = ["may_see", "operator_page", "remember", "status_routes", "task_token"]
 
 T = TypeVar("T")
 Secret = str | bytes | Sequence[str] | Sequence[bytes]
@@ -60,6 +61,7 @@ def status_routes(
     max_age: float = 86400,
     stream: bool = True,
     traceback: bool = False,
+    cancel: bool = False,
     path: str = "/task",
 ) -> Mount:
     """Return a route with the name ``jobtastic``, for the list of routes of an app.
@@ -74,11 +76,15 @@ def status_routes(
     :param max_age: seconds for which a token is valid.
     :param stream: whether to offer server-sent events.
     :param traceback: whether to send the tracebacks of failures.
+    :param cancel: whether to offer ``POST <token>/cancel/``, which calls :func:`jobtastic_signals.leave`. It
+        needs *secret*, and is protected against requests from other sites.
     :param path: the path below which the route responds.
     :raises TypeError, ValueError: for wrong arguments.
     """
     if not secret and authorize is None:
         raise ValueError("give secret or authorize; without both, every request would be refused")
+    if cancel and not secret:
+        raise ValueError("cancel needs secret, since only a token says which caller cancels")
     signer = SecretSigner(secret) if secret else None
     endpoint = Endpoint(
         celery_app,
@@ -87,11 +93,34 @@ def status_routes(
         max_age=max_age,
         stream=stream,
         traceback=traceback,
+        cancel=cancel,
         asynchronous=True,
     )
     if secret:
         _max_ages.add(_signing(secret), max_age)
-    return _Mount(path, _Router(_Views(endpoint)), name="jobtastic")
+    return _Mount(path, _Router(_Views(endpoint), cancels=cancel), name="jobtastic")
+
+
+def operator_page(
+    celery_app: Celery[Any],
+    *,
+    authorize: Callable[[Request], bool | Awaitable[bool]],
+    may_change: Callable[[Request], bool | Awaitable[bool]] | None = None,
+    path: str = "/jobtastic",
+) -> Mount:
+    """Return a route, named ``jobtastic_operator``, with a page that shows what runs, waits and is cached.
+
+    :param authorize: returns whether a request may see the page, and so all tasks. A plain function is called
+        in a thread; a coroutine function is awaited. The framework handles what it raises.
+    :param may_change: returns whether a request may release claims and forget results; by default, none may.
+        These requests are protected against other sites.
+    :param path: the path of the page.
+    :raises TypeError: for wrong arguments.
+    """
+    page = OperatorPage(celery_app, authorize=authorize, may_change=may_change, asynchronous=True)
+    view = _App(partial(_operate, page))
+    routes = [Route("/", view, name="page"), Route("/{path:path}", view, name="part")]
+    return Mount(path, Router(routes, redirect_slashes=False), name="jobtastic_operator")
 
 
 class _Mount(Mount):
@@ -106,8 +135,9 @@ class _Mount(Mount):
 
 
 class _Router(Router):
-    def __init__(self, views: _Views) -> None:
-        super().__init__(_routes(views), redirect_slashes=False)
+    def __init__(self, views: _Views, *, cancels: bool) -> None:
+        routes = _routes(views) + (_cancel_routes(views) if cancels else [])
+        super().__init__(routes, redirect_slashes=False)
         self._unknown = _App(views.unknown)
 
     async def not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,17 +155,27 @@ def _routes(views: _Views) -> list[Route]:
     ]
 
 
-def task_token(task_id: str, *, secret: Secret) -> str:
-    """Return a token for *task_id*, signed with *secret*.
+def _cancel_routes(views: _Views) -> list[Route]:
+    return [
+        Route("/{reference}/cancel/", _App(views.cancel), name="cancel"),
+        Route("/{reference}/cancel", _App(views.cancel)),
+    ]
+
+
+def task_token(task: Task, *, secret: Secret) -> str:
+    """Return a token for *task*, signed with *secret*.
+
+    :param task: the result of a call, what ``sharing_of`` returned for that, or a task id. A page can cancel
+        only with a token of the first two.
 
     In a process with ``status_routes`` for this secret, the token stays the same for a twelfth of its
     ``max_age``, so a page that is rendered again does not change.
 
-    :raises ValueError: if *task_id* is not a task id, or *secret* is empty.
+    :raises ValueError: if it is not a task id, or *secret* is empty.
     """
     if not secret:
         raise ValueError("secret is empty; give the one that status_routes got")
-    return SecretSigner(secret, max_age=_max_ages.of(_signing(secret))).sign(task_id)
+    return SecretSigner(secret, max_age=_max_ages.of(_signing(secret))).sign(task)
 
 
 def _signing(secret: Secret) -> str | bytes:
@@ -167,6 +207,10 @@ class _Views:
         respond = partial(self._endpoint.events, last_event_id=request.headers.get("Last-Event-ID"))
         return self._respond(request, await self._answer(request, respond))
 
+    async def cancel(self, request: Request) -> Response:
+        respond = partial(self._endpoint.cancel, reference=request.path_params["reference"])
+        return self._respond(request, await self._answer(request, respond, cancels=True))
+
     async def script(self, request: Request) -> Response:
         answer = self._endpoint.script(request.method, request.headers.get("If-None-Match"))
         return self._respond(request, answer)
@@ -174,9 +218,11 @@ class _Views:
     async def unknown(self, request: Request) -> Response:
         return self._respond(request, self._endpoint.unknown())
 
-    async def _answer(self, request: Request, respond: Callable[[str], Answer]) -> Answer:
+    async def _answer(
+        self, request: Request, respond: Callable[[str], Answer], *, cancels: bool = False
+    ) -> Answer:
         try:
-            task_id = self._endpoint.identify(request.method, request.path_params["reference"])
+            task_id = self._endpoint.identify(request, request.path_params["reference"], cancels=cancels)
             if self._endpoint.authorize is not None:
                 self._endpoint.permit(await _is_allowed(self._endpoint.authorize, request, task_id))
             return await self._in_thread(respond, task_id)
@@ -192,6 +238,20 @@ class _Views:
 
     async def _in_thread(self, function: Callable[[str], T], task_id: str) -> T:
         return await _result(self._readers.submit(partial(function, task_id)))
+
+
+async def _operate(page: OperatorPage, request: Request) -> Response:
+    path = request.path_params.get("path", "")
+    visit = Visit(request, path, request.query_params)
+    try:
+        answer = page.begin(visit)
+        if answer is None:
+            page.permit(await _is_allowed(page.authorize, request))
+            answer = await _result(page.responding(visit, await _is_allowed(page.may_change, request)))
+    except Refusal as refusal:
+        answer = page.refused(visit, refusal)
+    answer = answer.to(request.method)
+    return Response(answer.body, answer.status, answer.headers)
 
 
 class _App:
@@ -213,8 +273,8 @@ async def _result(future: Future[T]) -> T:
     return await asyncio.wrap_future(future)
 
 
-async def _is_allowed(authorize: Callable[[Request, str], Any], request: Request, task_id: str) -> Any:
-    if inspect.iscoroutinefunction(authorize):
-        return await authorize(request, task_id)
-    allowed = await anyio.to_thread.run_sync(authorize, request, task_id)
+async def _is_allowed(hook: Callable[..., Any], *arguments: Any) -> Any:
+    if inspect.iscoroutinefunction(hook):
+        return await hook(*arguments)
+    allowed = await anyio.to_thread.run_sync(hook, *arguments)
     return await allowed if inspect.isawaitable(allowed) else allowed

@@ -17,7 +17,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from celery import Celery
 from celery.app.backends import by_url
@@ -25,9 +25,10 @@ from celery.app.backends import by_url
 from . import owners
 from .answers import Answer
 from .endpoint import DetachedEndpoint, Endpoint
+from .operate.page import OperatorPage, Visit
 from .streaming import astream
 from .streaming import stream as chunks
-from .tokens import SALT, SEPARATOR, BadTokenError, ExpiredTokenError, MaxAges, checked_id, rounded
+from .tokens import SALT, SEPARATOR, BadTokenError, ExpiredTokenError, MaxAges, Task, rounded, said_of
 
 try:
     from django.core import signing
@@ -39,7 +40,9 @@ try:
 except ImportError as _error:
     raise ImportError(f"{__name__} needs Django: pip install 'jobtastic-signals[django]'") from _error
 
-__all__ = ["may_see", "remember", "status_routes", "task_token"]
+__all__ = ["may_see", "operator_page", "remember", "status_routes", "task_token"]
+
+T = TypeVar("T")
 
 #: A site has one key and one set of URLs.
 _SITE = "site"
@@ -53,6 +56,7 @@ def status_routes(
     max_age: float = 86400,
     stream: bool = False,
     traceback: bool = False,
+    cancel: bool = False,
 ) -> tuple[list[URLPattern], str]:
     """Return URL patterns and the namespace ``jobtastic``, for ``include``.
 
@@ -63,37 +67,73 @@ def status_routes(
     :param max_age: seconds for which a token is valid.
     :param stream: whether to offer server-sent events. Each open stream occupies a thread of a WSGI server.
     :param traceback: whether to send the tracebacks of failures.
+    :param cancel: whether to offer ``POST <token>/cancel/``, which calls :func:`jobtastic_signals.leave`. It
+        is protected against requests from other sites without Django's CSRF token.
     :raises TypeError, ValueError: for wrong arguments.
     """
-    views = _Views(celery_app, authorize=authorize, max_age=max_age, stream=stream, traceback=traceback)
-    _max_ages.add(_SITE, max_age)
-    return _patterns(views), "jobtastic"
-
-
-def _patterns(views: _Views) -> list[URLPattern]:
-    # Otherwise Django would refuse a POST without a CSRF token, with a page of HTML.
-    status, events, script, unknown = map(
-        csrf_exempt, (views.status, views.events, views.script, views.unknown)
+    views = _Views(
+        celery_app, authorize=authorize, max_age=max_age, stream=stream, traceback=traceback, cancel=cancel
     )
+    _max_ages.add(_SITE, max_age)
+    return _patterns(views, cancel), "jobtastic"
+
+
+def _patterns(views: _Views, cancels: bool) -> list[URLPattern]:
+    # Otherwise Django would refuse a POST without a CSRF token, with a page of HTML.
+    status, events, cancel, script, unknown = map(
+        csrf_exempt, (views.status, views.events, views.cancel, views.script, views.unknown)
+    )
+    cancelling = [path("<reference>/cancel/", cancel, name="cancel"), path("<reference>/cancel", cancel)]
     return [
         path("<reference>/status/", status, name="status"),
         path("<reference>/status", status),
         path("<reference>/events/", events, name="events"),
         path("<reference>/events", events),
+        *(cancelling if cancels else []),
         path("progress.js", script, name="script"),
         re_path("", unknown),
     ]
 
 
-def task_token(task_id: str) -> str:
-    """Return a token for *task_id*, signed with the ``SECRET_KEY`` of the settings.
+def operator_page(
+    celery_app: Celery[Any],
+    *,
+    authorize: Callable[[HttpRequest], bool],
+    may_change: Callable[[HttpRequest], bool] | None = None,
+) -> tuple[list[URLPattern], str]:
+    """Return URL patterns for a page that shows what runs, waits and is cached, for ``include``.
+
+    Their namespace is ``jobtastic_operator``. The path that includes them has to end with a slash.
+
+    :param authorize: returns whether a request may see the page, and so all tasks. Django handles what it
+        raises.
+    :param may_change: returns whether a request may release claims and forget results; by default, none may.
+        These requests are protected against other sites without Django's CSRF token.
+    :raises TypeError: for wrong arguments.
+    """
+    page = OperatorPage(celery_app, authorize=authorize, may_change=may_change, around=_with_own_connections)
+
+    @csrf_exempt  # type: ignore[untyped-decorator]  # Django has no types
+    def view(request: HttpRequest, path: str = "") -> HttpResponse:
+        visit = Visit(request, path, request.GET)
+        answer = page.answer(visit).to(request.method)
+        return HttpResponse(answer.body, status=answer.status, headers=answer.headers)
+
+    return [path("", view, name="page"), path("<path:path>", view, name="part")], "jobtastic_operator"
+
+
+def task_token(task: Task) -> str:
+    """Return a token for *task*, signed with the ``SECRET_KEY`` of the settings.
+
+    :param task: the result of a call, what ``sharing_of`` returned for that, or a task id. A page can cancel
+        only with a token of the first two.
 
     Once the URLs are loaded, the token stays the same for a twelfth of their ``max_age``, so a page that is
     rendered again does not change.
 
-    :raises ValueError: if *task_id* is not a task id.
+    :raises ValueError: if it is not a task id.
     """
-    return _Signer().sign(task_id)
+    return _Signer().sign(task)
 
 
 def remember(request: HttpRequest, task_id: str) -> None:
@@ -130,6 +170,10 @@ class _Views:
         respond = partial(self._endpoint(request).events, last_event_id=request.headers.get("Last-Event-ID"))
         return self._respond(request, self._answer(request, reference, respond))
 
+    def cancel(self, request: HttpRequest, reference: str) -> HttpResponseBase:
+        respond = partial(self._endpoint(request).cancel, reference=reference)
+        return self._respond(request, self._here.answer(request, reference, respond, cancels=True))
+
     def script(self, request: HttpRequest) -> HttpResponseBase:
         answer = self._here.script(request.method, request.headers.get("If-None-Match"))
         return self._respond(request, answer)
@@ -149,7 +193,7 @@ class _Views:
         return self._is_in_django and not isinstance(request, ASGIRequest)
 
     def _answer(self, request: HttpRequest, reference: str, respond: Callable[[str], Answer]) -> Answer:
-        return self._here.answer(request, request.method, reference, respond)
+        return self._here.answer(request, reference, respond)
 
     def _respond(self, request: HttpRequest, answer: Answer) -> HttpResponseBase:
         answer = answer.to(request.method)
@@ -168,15 +212,20 @@ def _is_in_django(celery_app: Celery[Any]) -> bool:
     return any(each.__module__.startswith("django_celery_results.") for each in kind.__mro__)
 
 
-class _DetachedEndpoint(DetachedEndpoint):
-    def read_there(self, task_id: str) -> dict[str, Any]:
-        # Results may be in Django's database. Django closes old connections when a request ends, and no
-        # request ends in this thread.
+def _with_own_connections(function: Callable[[], T]) -> T:
+    """Call *function* in a thread of ours."""
+    # Results may be in Django's database. Django closes old connections when a request ends, and no request
+    # ends in this thread.
+    close_old_connections()
+    try:
+        return function()
+    finally:
         close_old_connections()
-        try:
-            return super().read_there(task_id)
-        finally:
-            close_old_connections()
+
+
+class _DetachedEndpoint(DetachedEndpoint):
+    def call_there(self, function: Callable[[], T]) -> T:
+        return _with_own_connections(partial(super().call_there, function))
 
     async def aread(self, task_id: str) -> dict[str, Any]:
         return await asyncio.wrap_future(self.reading(task_id))
@@ -191,8 +240,8 @@ class _Signer:
     def __init__(self) -> None:
         self._signer = _TimestampSigner(salt=SALT, sep=SEPARATOR)
 
-    def sign(self, task_id: str) -> str:
-        return str(self._signer.sign(checked_id(task_id)))
+    def sign(self, task: Task) -> str:
+        return str(self._signer.sign(said_of(task)))
 
     def unsign(self, token: str, max_age: float) -> str:
         try:

@@ -1,35 +1,40 @@
 """The endpoints, independent of any framework. All decisions are made here; framework modules only translate.
 
-A request passes :meth:`Endpoint.identify`, then the user's ``authorize`` and :meth:`Endpoint.permit`, then
-:meth:`Endpoint.status` or :meth:`Endpoint.events`. Each of them can raise a :exc:`Refusal`, which carries the
-answer.
+A request passes a check of its method and :meth:`Endpoint.identify`, then the user's ``authorize`` and
+:meth:`Endpoint.permit`, then :meth:`Endpoint.status`, :meth:`Endpoint.events` or :meth:`Endpoint.cancel`.
+Each of them can raise a :exc:`Refusal`, which carries the answer.
 """
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from celery import Celery
 from celery.exceptions import ImproperlyConfigured
 
-from ..errors import JobtasticError, UnreadableStateError
+from ..errors import BrokerUnavailableError, JobtasticError, StoreError, UnreadableStateError
 from ..results.status import task_status
+from ..sharing.leaving import leave
+from ..sharing.origin import Origin
 from ..support.shown import one_line, shown
 from .answers import Answer, Refusal, check_method, end_of_stream, script, to_json, to_stream
+from .permission import check_app, check_hook, decided
 from .places import Places
+from .posting import check_post
 from .readers import Readers
 from .sse import FINAL_ID, Feed
-from .tokens import TASK_ID, TOKEN, BadTokenError, ExpiredTokenError, Signer
+from .tokens import TASK_ID, TOKEN, BadTokenError, ExpiredTokenError, Signer, id_in, origin_in
 
 __all__ = ["DetachedEndpoint", "Endpoint"]
 
 logger: logging.Logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: The number of threads that read statuses for all requests.
 _READERS = 8
@@ -55,14 +60,12 @@ class Endpoint:
         max_age: float,
         stream: bool,
         traceback: bool,
+        cancel: bool = False,
         asynchronous: bool = False,
     ) -> None:
-        _check(celery_app, authorize, max_age)
-        if not asynchronous and inspect.iscoroutinefunction(authorize):
-            raise TypeError(
-                f"authorize must be a plain function here, and {authorize!r} is a coroutine function; use "
-                "jobtastic_signals.web.asgi for coroutine functions"
-            )
+        _check(celery_app, max_age)
+        if authorize is not None:
+            check_hook("authorize", authorize, "a request and a task id", asynchronous=asynchronous)
         self.authorize = authorize
         self._app = celery_app
         self._signer = signer
@@ -70,25 +73,34 @@ class Endpoint:
         self._stream = stream
         self._places = Places(STREAMS_PER_TASK)
         self._traceback = traceback
+        self.cancels = cancel
 
-    def answer(self, request: Any, method: str, reference: str, respond: Callable[[str], Answer]) -> Answer:
-        """Return what *respond* returns for the task id, or a refusal. For frameworks without ``await``."""
+    def answer(
+        self, request: Any, reference: str, respond: Callable[[str], Answer], *, cancels: bool = False
+    ) -> Answer:
+        """Return what *respond* returns for the task id, or a refusal. For frameworks without ``await``.
+
+        :param cancels: whether the request is to cancel, and not to read.
+        """
         try:
-            task_id = self.identify(method, reference)
+            task_id = self.identify(request, reference, cancels=cancels)
             if self.authorize is not None:
                 self.permit(self.authorize(request, task_id))
             return respond(task_id)
         except Refusal as refusal:
             return refusal.answer
 
-    def identify(self, method: str, reference: str) -> str:
+    def identify(self, request: Any, reference: str, *, cancels: bool = False) -> str:
         """Return the task id for *reference*, a token or, if ``authorize`` checks it, a plain id.
 
-        :raises Refusal: if it is neither.
+        :raises Refusal: if it is neither, or for a request that may not do this.
         """
-        check_method(method)
+        if cancels:
+            check_post(request.method, request.headers, "cancel")
+        else:
+            check_method(request.method)
         if TOKEN.fullmatch(reference):
-            return self._unsigned(reference)
+            return id_in(self._unsigned(reference))
         if not TASK_ID.fullmatch(reference):
             accepted = "a task token, or a task id: 1 to 255 of A-Z a-z 0-9 _ . : @ -"
             raise Refusal(400, "malformed_reference", f"the reference is malformed; use {accepted}")
@@ -102,11 +114,7 @@ class Endpoint:
         :raises Refusal: if it did not.
         :raises TypeError: for an awaitable, which would count as true.
         """
-        if inspect.isawaitable(allowed):
-            if inspect.iscoroutine(allowed):
-                allowed.close()
-            raise TypeError("authorize returned an awaitable; here it must be a plain function")
-        if not allowed:
+        if not decided("authorize", allowed):
             raise Refusal(403, "forbidden", "you may not see this task")
 
     def status(self, task_id: str) -> Answer:
@@ -128,6 +136,17 @@ class Endpoint:
             raise Refusal(429, "too_many_streams", message, {"Retry-After": "30"})
         return to_stream(Feed(task_id, self.read(task_id), place=place))
 
+    def cancel(self, task_id: str, reference: str) -> Answer:
+        """Let the caller with this token leave the run of *task_id*.
+
+        :raises Refusal: for a token of an id alone, and if the store or the broker does not answer.
+        """
+        origin = origin_in(self._unsigned(reference)) if TOKEN.fullmatch(reference) else None
+        if origin is None:
+            message = "cancel with a token of the result of the call; an id does not say which caller leaves"
+            raise Refusal(403, "token_required", message)
+        return to_json(200, {"revoked": self.leave(origin)})
+
     def script(self, method: str, if_none_match: str | None) -> Answer:
         """Return the JavaScript module, which is public."""
         try:
@@ -137,7 +156,8 @@ class Endpoint:
 
     def unknown(self) -> Answer:
         """Return the answer for all other paths."""
-        paths = "<reference>/status/, <reference>/events/ and progress.js"
+        cancel = ", <reference>/cancel/" if self.cancels else ""
+        paths = f"<reference>/status/, <reference>/events/{cancel} and progress.js"
         return Refusal(404, "not_found", f"this path does not exist; the paths are {paths}").answer
 
     def read(self, task_id: str) -> dict[str, Any]:
@@ -158,6 +178,18 @@ class Endpoint:
             logger.warning("the status of a task cannot be read from the result backend: %s", shown(error))
             message = "the status cannot be read right now; try again later"
             raise Refusal(503, "backend_unavailable", message, {"Retry-After": "5"}) from error
+
+    def leave(self, origin: Origin) -> bool:
+        """Leave the run of *origin*. Return whether it was revoked.
+
+        :raises Refusal: if the store or the broker does not answer.
+        """
+        try:
+            return leave(self._app.AsyncResult(origin.owner), origin=origin)
+        except (StoreError, BrokerUnavailableError) as error:
+            logger.warning("a task cannot be cancelled: %s", one_line(str(error)))
+            message = "the task cannot be cancelled right now; try again later"
+            raise Refusal(503, "cancel_unavailable", message, {"Retry-After": "5"}) from error
 
     def _unsigned(self, token: str) -> str:
         signer = self._signer()
@@ -182,20 +214,24 @@ class DetachedEndpoint(Endpoint):
         """Read the status of *task_id* in one of those threads."""
         return self.reading(task_id).result()
 
+    def leave(self, origin: Origin) -> bool:
+        """Leave the run of *origin* in one of those threads."""
+        return self._submit(partial(super().leave, origin)).result()
+
     def reading(self, task_id: str) -> Future[dict[str, Any]]:
         """Return a future for the status of *task_id*."""
-        return self._readers.submit(partial(self.read_there, task_id))
+        return self._submit(partial(super().read, task_id))
 
-    def read_there(self, task_id: str) -> dict[str, Any]:
-        """Read the status in the current thread, one of those."""
-        return super().read(task_id)
+    def call_there(self, function: Callable[[], T]) -> T:
+        """Call *function* in the current thread, one of those."""
+        return function()
+
+    def _submit(self, function: Callable[[], T]) -> Future[T]:
+        return self._readers.submit(partial(self.call_there, function))
 
 
-def _check(celery_app: Any, authorize: Any, max_age: Any) -> None:
-    if not isinstance(celery_app, Celery):
-        raise TypeError(f"the first argument must be a Celery app, and {celery_app!r} is not")
-    if authorize is not None and not callable(authorize):
-        raise TypeError(f"authorize must be a function of a request and a task id, and {authorize!r} is not")
+def _check(celery_app: Any, max_age: Any) -> None:
+    check_app(celery_app)
     if isinstance(max_age, bool) or not isinstance(max_age, (int, float)):
         raise TypeError(f"max_age must be a number of seconds, such as 3600, and {max_age!r} is not")
     if not 0 < max_age < math.inf:

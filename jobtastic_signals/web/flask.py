@@ -21,8 +21,9 @@ from celery import Celery
 from . import owners
 from .answers import METHODS, Answer
 from .endpoint import DetachedEndpoint, Endpoint
+from .operate.page import OperatorPage, Visit
 from .streaming import stream as chunks
-from .tokens import MaxAges, SecretSigner
+from .tokens import MaxAges, SecretSigner, Task
 
 try:
     from flask import Blueprint, Request, Response, current_app, request, session
@@ -31,7 +32,7 @@ try:
 except ImportError as _error:
     raise ImportError(f"{__name__} needs Flask: pip install 'jobtastic-signals[flask]'") from _error
 
-__all__ = ["may_see", "remember", "status_routes", "task_token"]
+__all__ = ["may_see", "operator_page", "remember", "status_routes", "task_token"]
 
 #: Where an app keeps the maximum ages of its blueprints.
 _EXTENSION = "jobtastic_signals"
@@ -44,6 +45,7 @@ def status_routes(
     max_age: float = 86400,
     stream: bool = False,
     traceback: bool = False,
+    cancel: bool = False,
 ) -> Blueprint:
     """Return a blueprint. It is mounted at ``/task`` unless ``register_blueprint`` gets a ``url_prefix``.
 
@@ -52,16 +54,25 @@ def status_routes(
     :param max_age: seconds for which a token is valid.
     :param stream: whether to offer server-sent events. Each open stream occupies a thread of the server.
     :param traceback: whether to send the tracebacks of failures.
+    :param cancel: whether to offer ``POST <token>/cancel/``, which calls :func:`jobtastic_signals.leave`. It
+        is protected against requests from other sites, so ``CSRFProtect`` can exempt the blueprint.
     :raises TypeError, ValueError: for wrong arguments.
     """
     views = _Views(
         DetachedEndpoint(
-            celery_app, _signer, authorize=authorize, max_age=max_age, stream=stream, traceback=traceback
+            celery_app,
+            _signer,
+            authorize=authorize,
+            max_age=max_age,
+            stream=stream,
+            traceback=traceback,
+            cancel=cancel,
         )
     )
     rules: dict[str, Callable[..., Response]] = {
         "/<reference>/status/": views.status,
         "/<reference>/events/": views.events,
+        **({"/<reference>/cancel/": views.cancel} if cancel else {}),
         "/progress.js": views.script,
         "/": views.unknown,
         f"/<{_AnyPath.__name__}:path>": views.unknown,
@@ -74,21 +85,53 @@ def status_routes(
     return blueprint
 
 
-def task_token(task_id: str) -> str:
-    """Return a token for *task_id*, signed with the ``SECRET_KEY`` of the current Flask app.
+def operator_page(
+    celery_app: Celery[Any],
+    *,
+    authorize: Callable[[Request], bool],
+    may_change: Callable[[Request], bool] | None = None,
+) -> Blueprint:
+    """Return a blueprint with a page that shows what runs, waits and is cached.
+
+    It is mounted at ``/jobtastic`` unless ``register_blueprint`` gets a ``url_prefix``.
+
+    :param authorize: returns whether a request may see the page, and so all tasks. Flask handles what it
+        raises.
+    :param may_change: returns whether a request may release claims and forget results; by default, none may.
+        These requests are protected against other sites, so ``CSRFProtect`` can exempt the blueprint.
+    :raises TypeError: for wrong arguments.
+    """
+    page = OperatorPage(celery_app, authorize=authorize, may_change=may_change)
+
+    def view(path: str = "") -> Response:
+        visit = Visit(request, path, request.args)
+        answer = page.answer(visit).to(request.method)
+        return Response(answer.body, answer.status, answer.headers)
+
+    blueprint = Blueprint("jobtastic_operator", __name__, url_prefix="/jobtastic")
+    blueprint.add_url_rule("/", "page", view, methods=METHODS)
+    blueprint.add_url_rule("/<path:path>", "part", view, methods=METHODS)
+    return blueprint
+
+
+def task_token(task: Task) -> str:
+    """Return a token for *task*, signed with the ``SECRET_KEY`` of the current Flask app.
+
+    :param task: the result of a call, what ``sharing_of`` returned for that, or a task id. A page can cancel
+        only with a token of the first two.
 
     In an app with ``status_routes``, the token stays the same for a twelfth of their ``max_age``, so a page
     that is rendered again does not change.
 
     :raises RuntimeError: if the app has no ``SECRET_KEY``.
-    :raises ValueError: if *task_id* is not a task id.
+    :raises ValueError: if it is not a task id.
     """
     signer = _signer()
     if signer is None:
         raise RuntimeError(
             "task_token needs the SECRET_KEY of the Flask app, which is not set; set app.secret_key"
         )
-    return signer.sign(task_id)
+    return signer.sign(task)
 
 
 def remember(request: Request, task_id: str) -> None:
@@ -130,6 +173,10 @@ class _Views:
         respond = partial(self._endpoint.events, last_event_id=request.headers.get("Last-Event-ID"))
         return self._respond(self._answer(reference, respond))
 
+    def cancel(self, reference: str) -> Response:
+        respond = partial(self._endpoint.cancel, reference=reference)
+        return self._respond(self._endpoint.answer(request, reference, respond, cancels=True))
+
     def script(self) -> Response:
         return self._respond(self._endpoint.script(request.method, request.headers.get("If-None-Match")))
 
@@ -137,7 +184,7 @@ class _Views:
         return self._respond(self._endpoint.unknown())
 
     def _answer(self, reference: str, respond: Callable[[str], Answer]) -> Answer:
-        return self._endpoint.answer(request, request.method, reference, respond)
+        return self._endpoint.answer(request, reference, respond)
 
     def _respond(self, answer: Answer) -> Response:
         answer = answer.to(request.method)

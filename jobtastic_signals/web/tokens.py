@@ -3,6 +3,9 @@
 A token is ``<task id>~<time>~<signature>``. No task id contains a ``~``, so a forged token is never taken for
 a plain task id. The element in the browser ignores what follows the first ``~`` when it compares two tokens.
 
+A token of a result, and not of an id alone, also says which caller has it:
+``<task id>~<kind>~<seat>~<key>~<time>~<signature>``. So a page can leave a run that it shares.
+
 The time is rounded down to a twelfth of the maximum age, so a page that is rendered again usually has the
 same token for the same task. A token is never valid for longer than the maximum age, and at least for eleven
 twelfths of it.
@@ -10,11 +13,17 @@ twelfths of it.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import math
 import re
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
+
+from celery.result import AsyncResult
+
+from ..sharing.leaving import sharing_of
+from ..sharing.origin import Origin
 
 __all__ = [
     "SALT",
@@ -24,8 +33,12 @@ __all__ = [
     "MaxAges",
     "SecretSigner",
     "Signer",
+    "Task",
     "checked_id",
+    "id_in",
+    "origin_in",
     "rounded",
+    "said_of",
 ]
 
 #: Separates these tokens from everything else that is signed with the same secret.
@@ -34,7 +47,13 @@ SEPARATOR = "~"
 #: The time of a token is rounded down to this part of the maximum age.
 _PARTS = 12
 TASK_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,255}")
-TOKEN = re.compile(r"[A-Za-z0-9_.:@-]{1,255}~[A-Za-z0-9_~-]{1,100}")
+TOKEN = re.compile(r"[A-Za-z0-9_.:@-]{1,255}~[A-Za-z0-9_.:@~-]{1,2000}")
+
+#: What a token is for: a task id, the result of a call, or what ``sharing_of`` returned for that.
+Task: TypeAlias = "str | AsyncResult[Any] | Origin"
+
+#: How a token says where a result comes from; the other kinds cannot be left.
+_OWN, _OWN_UNCLAIMED, _JOINED = "own", "unclaimed", "joined"
 
 
 class BadTokenError(Exception):
@@ -46,13 +65,13 @@ class ExpiredTokenError(BadTokenError):
 
 
 class Signer(Protocol):
-    """Signs task ids for one framework."""
+    """Signs task ids, or results, for one framework."""
 
-    def sign(self, task_id: str) -> str:
-        """Return *task_id*, the time and a signature, joined by ``SEPARATOR``."""
+    def sign(self, task: Task) -> str:
+        """Return what a token says of *task*, the time and a signature, joined by ``SEPARATOR``."""
 
     def unsign(self, token: str, max_age: float) -> str:
-        """Return the task id in *token*.
+        """Return what *token* says, for :func:`id_in` and :func:`origin_in`.
 
         :param max_age: in seconds.
         :raises ExpiredTokenError: for a token that is older.
@@ -80,8 +99,8 @@ class SecretSigner:
         self._signer = itsdangerous.TimestampSigner(secret, SALT, SEPARATOR, **options)
         self._rounding = Rounding(secret, SALT, SEPARATOR, **options)
 
-    def sign(self, task_id: str) -> str:
-        return self._rounding.sign(checked_id(task_id)).decode()
+    def sign(self, task: Task) -> str:
+        return self._rounding.sign(said_of(task)).decode()
 
     def unsign(self, token: str, max_age: float) -> str:
         expired, bad = self._errors
@@ -118,6 +137,43 @@ def rounded(now: int, max_age: float | None) -> int:
     (93600, 100000, 100000, 100000)
     """
     return now if max_age is None else now - now % max(int(max_age / _PARTS), 1)
+
+
+def said_of(task: Task) -> str:
+    """Return what a token says of a task id, a result, or where that comes from.
+
+    :raises ValueError: if the id is not one that the endpoints accept.
+    """
+    if not isinstance(task, (AsyncResult, Origin)):
+        return checked_id(task)
+    origin = task if isinstance(task, Origin) else sharing_of(task)
+    if origin.kind not in ("own", "joined"):
+        return checked_id(origin.owner)
+    is_own = origin.kind == "own"
+    kind = _JOINED if not is_own else _OWN if origin.claimed else _OWN_UNCLAIMED
+    key = base64.urlsafe_b64encode((origin.key or "").encode()).decode().rstrip("=")
+    return SEPARATOR.join([checked_id(origin.owner), kind, "" if is_own else checked_id(origin.seat), key])
+
+
+def id_in(said: str) -> str:
+    """Return the task id in what a token says."""
+    return said.partition(SEPARATOR)[0]
+
+
+def origin_in(said: str) -> Origin | None:
+    """Return where the result comes from, by what a token says; ``None`` for a token of an id alone.
+
+    >>> origin_in("a"), origin_in("a~joined~b~a2V5")
+    (None, Origin(kind='joined', owner='a', seat='b', key='key', age=None, is_stale=False, claimed=True))
+    """
+    task_id, *more = said.split(SEPARATOR)
+    if len(more) != 3:
+        return None
+    kind, seat, encoded = more
+    key = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode() or None
+    if kind == _JOINED:
+        return Origin("joined", task_id, seat, key)
+    return Origin("own", task_id, task_id, key, claimed=kind == _OWN)
 
 
 def checked_id(task_id: str) -> str:

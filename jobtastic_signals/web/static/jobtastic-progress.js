@@ -12,14 +12,19 @@
  *             page share two streams, and all tabs share four; the other elements poll
  *   interval  milliseconds between two polls, 1000 by default; longer while nothing changes
  *   label     the name for assistive technology; by default the content, or "Progress"
- *   state     set by the element, for CSS: waiting, progress, success, failure or error
+ *   cancel    offer a button to cancel, where the site allows it; its value, if any, is the button's text. The
+ *             task goes on for others who wait for it, and this element stops watching it
+ *   state     set by the element, for CSS: waiting, progress, success, failure, cancelled or error
  *
  * Events (they bubble, and cross the borders of shadow trees)
  *   jobtastic-progress  the task waits or runs, and its status changed; `detail` is the task from the server
  *   jobtastic-success   the task succeeded; `detail` is the task, with its `result`
  *   jobtastic-failure   it failed; `detail` is the task, with its error as `result`; `state` may be REVOKED
  *   jobtastic-error     a request failed; `detail` is `{status, retrying}`, with status 0 for no answer, and
- *                       `redirected: true` if a web page came instead, such as that for signing in
+ *                       `redirected: true` if a web page came instead, such as that for signing in, and
+ *                       `cancelling: true` if it was the request to cancel
+ *   jobtastic-cancel    the button was pressed; `preventDefault()` keeps the task; `detail` is the task
+ *   jobtastic-left      the user has left the task; `detail` is `{revoked}`: false where others wait for it
  *
  * Properties
  *   task   the latest status of the task, or null
@@ -29,7 +34,7 @@
  * Custom properties: --jobtastic-color, --jobtastic-success, --jobtastic-failure, --jobtastic-track,
  * --jobtastic-muted, --jobtastic-height, --jobtastic-radius, --jobtastic-gap.
  *
- * Parts: label, track, bar, head, message, percent, foot (the time left, or why nothing moves).
+ * Parts: label, track, bar, head, message, percent, foot (the time left, or why nothing moves), cancel.
  *
  * Needs a browser of 2024 or later. Dark colours follow the page's `color-scheme`.
  */
@@ -48,6 +53,9 @@ const TEXTS = {
   success: "Done.",
   failure: "It failed.",
   revoked: "It was cancelled.",
+  cancel: "Cancel",
+  cancelling: "Cancelling",
+  notCancelled: "It could not be cancelled. Try again.",
   finished: (ago) => `Finished ${ago}`,
   hostLost: "The worker does not answer",
   ignored: "This task does not report its progress.",
@@ -104,6 +112,7 @@ STYLE.replaceSync(`
     background: var(--jobtastic-track, color-mix(in srgb, currentColor 15%, transparent));
   }
   .success { --_color: var(--jobtastic-success, light-dark(#15803d, #4cc38a)); }
+  .cancelled { --_color: color-mix(in srgb, currentColor 50%, transparent); }
   .failure { --_color: var(--jobtastic-failure, light-dark(#c81e1e, #ff7a70)); }
   .bar {
     block-size: 100%;
@@ -147,6 +156,24 @@ STYLE.replaceSync(`
     color: var(--jobtastic-muted, color-mix(in srgb, currentColor 85%, transparent));
     font-size: 0.875em;
   }
+  .tail { display: flex; align-items: center; gap: 1em; }
+  :host([cancel]) .tail { min-block-size: 1.75rem; }
+  .tail .foot { flex: 1; min-inline-size: 0; }
+  .cancel {
+    min-block-size: 1.75rem;
+    padding: 0 0.75em;
+    border: 1px solid color-mix(in srgb, currentColor 50%, transparent);
+    border-radius: 0.375rem;
+    background: none;
+    color: inherit;
+    font: inherit;
+    font-size: 0.875em;
+    cursor: pointer;
+  }
+  .cancel[hidden] { display: none; }
+  .cancel:hover { background: color-mix(in srgb, currentColor 10%, transparent); }
+  .cancel[aria-disabled="true"] { opacity: 0.6; cursor: default; }
+  .message:focus { outline: none; }
   .spoken { position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden; clip-path: inset(50%); }
   @keyframes wander { to { translate: calc(var(--_towards) * 233.3%); } }
   @media (prefers-reduced-motion: reduce) {
@@ -160,7 +187,7 @@ STYLE.replaceSync(`
 `);
 
 export class JobtasticProgress extends HTMLElement {
-  static observedAttributes = ["src", "stream", "label", "state"];
+  static observedAttributes = ["src", "stream", "label", "cancel", "state"];
   static texts = {};
 
   texts = {};
@@ -171,6 +198,8 @@ export class JobtasticProgress extends HTMLElement {
   #state = null;
   #announced = [-1, ""];
   #run = null;
+  /** What the button has led to: null, "cancelling", "failed" or "left". */
+  #cancel = null;
   #clock = null;
   #parts = {};
 
@@ -181,9 +210,16 @@ export class JobtasticProgress extends HTMLElement {
     root.append(
       this.#part("label", document.createElement("slot")),
       this.#part("track", this.#part("bar")),
-      this.#part("text", this.#part("head", this.#part("message"), this.#part("percent")), this.#part("foot")),
+      this.#part(
+        "text",
+        this.#part("head", this.#part("message"), this.#part("percent")),
+        this.#part("tail", this.#part("foot"), this.#part("cancel")),
+      ),
       this.#part("spoken"),
     );
+    this.#parts.cancel.type = "button";
+    this.#parts.cancel.addEventListener("click", () => this.#leave());
+    this.#parts.message.tabIndex = -1;
     root.addEventListener("slotchange", () => this.#render());
     this.#parts.spoken.role = "status";
     Object.assign(this.#parts.track, { role: "progressbar", ariaValueMin: "0", ariaValueMax: "100" });
@@ -209,7 +245,7 @@ export class JobtasticProgress extends HTMLElement {
     if (name === "state") {
       // A page that is morphed removes what the server did not write.
       if (after !== this.#state && this.#state) this.setAttribute("state", this.#state);
-    } else if (name === "label") {
+    } else if (name === "label" || name === "cancel") {
       if (this.isConnected) this.#render();
     } else if (name === "src" && sameTask(before, after)) {
       // Requests use the new token from now on. Only what a refused token had stopped starts again.
@@ -221,7 +257,7 @@ export class JobtasticProgress extends HTMLElement {
   }
 
   #part(name, ...children) {
-    const element = document.createElement("div");
+    const element = document.createElement(name === "cancel" ? "button" : "div");
     element.className = element.part = name;
     element.append(...children);
     this.#parts[name] = element;
@@ -229,7 +265,7 @@ export class JobtasticProgress extends HTMLElement {
   }
 
   #forget() {
-    this.#task = this.#problem = this.#endedAt = null;
+    this.#task = this.#problem = this.#endedAt = this.#cancel = null;
     this.#seen = "";
     this.#announced = [-1, ""];
   }
@@ -246,6 +282,7 @@ export class JobtasticProgress extends HTMLElement {
       if (!this.isConnected || this.#run) return;
       this.#render();
       if (!this.getAttribute("src") || ENDS[this.#task?.status] || isPreview()) return;
+      if (this.#cancel === "left") return;
       this.#run = new AbortController();
       this.#watch(this.#run.signal);
     });
@@ -282,7 +319,7 @@ export class JobtasticProgress extends HTMLElement {
   /** Returns whether the stream worked, so that it can be opened again. Any refusal, such as 429, means: poll. */
   async #listen(signal) {
     if (signal.aborted) return false;
-    const source = new EventSource(eventsOf(this.#source));
+    const source = new EventSource(siblingOf(this.#source, "events"));
     const over = new AbortController();
     const worked = await new Promise((resolve) => {
       const untilThen = { signal: over.signal };
@@ -300,6 +337,29 @@ export class JobtasticProgress extends HTMLElement {
     source.close();
     over.abort();
     return worked;
+  }
+
+  /** Says for this page that it wants the task no more. */
+  async #leave() {
+    const [src, task] = [this.getAttribute("src"), this.#task];
+    if (this.#cancel === "cancelling" || !this.#emit("jobtastic-cancel", task)) return;
+    this.#cancel = "cancelling";
+    this.#render();
+    const [url, signal] = [siblingOf(this.#source, "cancel"), new AbortController().signal];
+    const reply = await ask(url, signal, { method: "POST", headers: { "X-Jobtastic": "cancel" } });
+    const revoked = reply.ok ? answerOf(reply.text) : null;
+    // Where it was not revoked, it may have ended just now.
+    const now = revoked === false ? await ask(this.#source, signal) : null;
+    if (!sameTask(src, this.getAttribute("src")) || ENDS[this.#task?.status]) return;
+    if (ENDS[parse(now?.text)?.status]) {
+      this.#take(now.text);
+      return;
+    }
+    this.#cancel = revoked === null ? "failed" : "left";
+    if (revoked !== null) this.#stop();
+    this.#render();
+    if (revoked !== null) this.#emit("jobtastic-left", { revoked });
+    else this.#emit("jobtastic-error", { status: reply.status, retrying: false, cancelling: true });
   }
 
   get #source() {
@@ -320,6 +380,7 @@ export class JobtasticProgress extends HTMLElement {
     this.#task = task;
     this.#seen = text;
     this.#problem = null;
+    if (changed && this.#cancel === "failed") this.#cancel = null;
     this.#render();
     if (end) this.#stop();
     if (changed) this.#emit(`jobtastic-${end ?? "progress"}`, task);
@@ -335,13 +396,14 @@ export class JobtasticProgress extends HTMLElement {
   }
 
   #emit(name, detail) {
-    this.dispatchEvent(new CustomEvent(name, { detail, bubbles: true, composed: true }));
+    const cancelable = name === "jobtastic-cancel";
+    return this.dispatchEvent(new CustomEvent(name, { detail, bubbles: true, composed: true, cancelable }));
   }
 
   #render() {
     const texts = { ...TEXTS, ...JobtasticProgress.texts, ...this.texts };
     const { label, message, percent, track, text, bar, foot } = this.#parts;
-    const view = describe(this.#task, this.#problem, this.#endedAt, texts);
+    const view = cancelled(describe(this.#task, this.#problem, this.#endedAt, texts), this.#cancel, texts);
     const content = this.textContent.trim();
     const name = this.getAttribute("label") || content;
     const value = [view.number || view.message, view.foot].filter(Boolean).join(", ");
@@ -359,9 +421,23 @@ export class JobtasticProgress extends HTMLElement {
     track.ariaValueNow = view.now === null ? null : String(view.now);
     track.ariaValueText = value;
     bar.style.setProperty("--_fill", `${view.fill ?? 0}%`);
+    this.#renderButton(view, name, texts);
     this.#announce(view, name ? `${name}: ${value}` : value);
     clearTimeout(this.#clock);
     if (this.#endedAt !== null && this.isConnected) this.#clock = setTimeout(() => this.#render(), MINUTE);
+  }
+
+  #renderButton({ state }, name, texts) {
+    const { cancel, message } = this.#parts;
+    const had = this.shadowRoot.activeElement === cancel;
+    const label = this.#cancel === "cancelling" ? texts.cancelling : this.getAttribute("cancel") || texts.cancel;
+    write(cancel, label);
+    cancel.ariaLabel = name ? `${label}: ${name}` : label;
+    // Not `disabled`, which would take the focus away.
+    cancel.ariaDisabled = String(this.#cancel === "cancelling");
+    cancel.hidden = !this.hasAttribute("cancel") || !this.#task || !["waiting", "progress"].includes(state);
+    // So that the keyboard goes on from here.
+    if (had && cancel.hidden) message.focus();
   }
 
   /** Announces the start, each quarter, each notice and the end to screen readers, each only once. */
@@ -393,6 +469,14 @@ function describe(task, problem, endedAt, texts) {
   else if (view.notice) Object.assign(view, { foot: view.notice, stale: true });
   if (problem) Object.assign(view, { foot: texts.lost, stale: true });
   return view;
+}
+
+/** Returns the view after the button was pressed. */
+function cancelled(view, outcome, texts) {
+  if (outcome === "failed") return { ...view, foot: texts.notCancelled, notice: texts.notCancelled };
+  if (outcome !== "left") return view;
+  const left = { state: "cancelled", message: texts.revoked, number: "", foot: "", now: null, stale: false };
+  return { ...view, ...left, fill: view.fill ?? 0 };
 }
 
 function ended(task, end, texts) {
@@ -444,9 +528,19 @@ function parse(text) {
   }
 }
 
-function eventsOf(source) {
+/** Returns what the answer to a request to cancel says, or null if it is none. */
+function answerOf(text) {
+  try {
+    const { revoked } = JSON.parse(text);
+    return typeof revoked === "boolean" ? revoked : null;
+  } catch {
+    return null;
+  }
+}
+
+function siblingOf(source, name) {
   const url = new URL(source);
-  url.pathname = url.pathname.replace(/\/status\/?$/, "/events/");
+  url.pathname = url.pathname.replace(/\/status\/?$/, `/${name}/`);
   return url;
 }
 
@@ -487,17 +581,18 @@ function lock(name) {
 }
 
 /** Returns the reply. Its status is 0 if there was no answer. `page` says that a web page came instead. */
-async function ask(url, signal) {
+async function ask(url, signal, { method = "GET", headers = {} } = {}) {
   const options = {
+    method,
     cache: "no-store",
-    headers: { Accept: "application/json" },
+    headers: { Accept: "application/json", ...headers },
     signal: AbortSignal.any([signal, AbortSignal.timeout(REQUEST_TIMEOUT)]),
   };
   let redirected = false;
   try {
     let reply = await fetch(url, { ...options, redirect: "manual" });
     redirected = reply.type === "opaqueredirect";
-    if (redirected) reply = await fetch(url, options);
+    if (redirected && method === "GET") reply = await fetch(url, options);
     const { ok, status, headers } = reply;
     const page = ok && /\bhtml\b/.test(headers.get("Content-Type"));
     return { ok, status, page, retryAfter: milliseconds(headers.get("Retry-After")), text: await reply.text() };

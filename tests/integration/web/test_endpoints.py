@@ -130,6 +130,12 @@ def test_head_is_answered_as_get_without_a_body(site, task_id):
 
 
 @under(*SERVERS)
+def test_nobody_cancels_where_the_site_does_not_say_so(site, task_id):
+    reply = site.get(f"/task/{site.token(task_id)}/cancel/", method="POST", headers={"X-Jobtastic": "cancel"})
+    assert_refused(reply, "not_found", status=404)
+
+
+@under(*SERVERS)
 def test_a_plain_id_is_refused_where_nobody_judges_it(site, task_id):
     site.store(task_id, "secret", "SUCCESS")
     assert_refused(status(site, task_id), "token_required", status=403)

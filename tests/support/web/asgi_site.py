@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 import uvicorn
 from starlette.applications import Starlette
@@ -13,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message
 
-from jobtastic_signals.web.asgi import may_see, remember, status_routes, task_token
+from jobtastic_signals.web.asgi import may_see, operator_page, remember, status_routes, task_token
 
 from . import site
 
@@ -47,9 +49,9 @@ async def ask(request: Request) -> Response:
     return PlainTextResponse("remembered")
 
 
-def body_of(app: ASGIApp, path: str) -> bytes:
+def body_of(app: ASGIApp, path: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
     """The body of the answer to a GET, in an event loop of its own."""
-    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [*headers]}
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -69,13 +71,20 @@ def create_app() -> Starlette:
     def start(request: Request) -> Response:
         return PlainTextResponse(site.start(celery_app, request.path_params["number"]))
 
+    def held(request: Request) -> Response:
+        result = site.held(celery_app, request.path_params["token"])
+        return PlainTextResponse(task_token(result, secret=site.SECRET))
+
     options = site.options(lambda request: request.cookies, may_see)
+    operator = site.operator_options(lambda request: request.cookies)
     app = Starlette(
         routes=[
+            *([] if operator is None else [operator_page(celery_app, **operator)]),
             status_routes(celery_app, secret=site.SECRET, **options),
             Route("/page/{reference}", page),
             Route("/file/{name}", file),
             Route("/token/{task_id}", token),
+            Route("/held/{token}", held),
             Route("/ask/{task_id}", ask),
             Route("/start/{number:int}", start),
         ],

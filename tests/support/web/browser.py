@@ -53,7 +53,7 @@ return {
 #: Keeps every event of our elements, from before the first one.
 LISTEN = """
 window.told = [];
-for (const name of ["progress", "success", "failure", "error"]) {
+for (const name of ["progress", "success", "failure", "error", "cancel", "left"]) {
   document.addEventListener(`jobtastic-${name}`, ({type, detail}) => told.push({type, detail}));
 }
 """

@@ -34,7 +34,13 @@ from django.http import HttpResponse  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.urls import include, path  # noqa: E402
 
-from jobtastic_signals.web.django import may_see, remember, status_routes, task_token  # noqa: E402
+from jobtastic_signals.web.django import (  # noqa: E402
+    may_see,
+    operator_page,
+    remember,
+    status_routes,
+    task_token,
+)
 
 
 def failing(get_response):
@@ -58,6 +64,10 @@ def file(request, name):
 
 def token(request, task_id):
     return HttpResponse(task_token(task_id), content_type="text/plain")
+
+
+def held(request, token):
+    return HttpResponse(task_token(site.held(celery_app, token)), content_type="text/plain")
 
 
 def with_user(get_response):
@@ -88,9 +98,14 @@ urlpatterns = [
     path("page/<reference>", page),
     path("file/<name>", file),
     path("token/<task_id>", token),
+    path("held/<token>", held),
     path("ask/<task_id>", ask),
     path("start/<int:number>", start),
 ]
+
+
+if (operator := site.operator_options(lambda request: request.COOKIES)) is not None:
+    urlpatterns.append(path("jobtastic/", include(operator_page(celery_app, **operator))))
 
 
 def create_app():

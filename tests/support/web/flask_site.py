@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, Response, request
 from flask_login import LoginManager, UserMixin
 
-from jobtastic_signals.web.flask import may_see, remember, status_routes, task_token
+from jobtastic_signals.web.flask import may_see, operator_page, remember, status_routes, task_token
 
 from . import site
 
@@ -23,6 +23,8 @@ def create_app() -> Flask:
     celery_app = site.create_celery(site.config["conf"])
     site.create_tasks(celery_app)
     app.register_blueprint(status_routes(celery_app, **options))
+    if (operator := site.operator_options(lambda request: request.cookies)) is not None:
+        app.register_blueprint(operator_page(celery_app, **operator))
 
     @app.before_request
     def fail():
@@ -42,6 +44,10 @@ def create_app() -> Flask:
     @app.get("/token/<task_id>")
     def token(task_id):
         return Response(task_token(task_id), content_type="text/plain")
+
+    @app.get("/held/<token>")
+    def held(token):
+        return Response(task_token(site.held(celery_app, token)), content_type="text/plain")
 
     @app.get("/ask/<task_id>")
     def ask(task_id):

@@ -119,8 +119,15 @@ def serve(
     stream: bool | None = None,
     max_age: float | None = None,
     traceback: bool | None = None,
+    cancel: bool | None = None,
+    operator: bool = False,
+    journal: str | None = None,
 ) -> Iterator[Site]:
-    """The site *name*, of ``SERVERS`` or ``PRELOADED``; see :mod:`.site` for its pages and *authorize*."""
+    """The site *name*, of ``SERVERS`` or ``PRELOADED``; see :mod:`.site` for its pages and *authorize*.
+
+    With *operator* it has the page for operators. With a *journal* it has the tasks of
+    :mod:`tests.support.workers.project`.
+    """
     module, server = (SERVERS | PRELOADED)[name]
     port = reserve_port()
     (tmp_path / "files").mkdir(parents=True, exist_ok=True)
@@ -134,6 +141,9 @@ def serve(
         "stream": stream,
         "max_age": max_age,
         "traceback": traceback,
+        "cancel": cancel,
+        "operator": operator,
+        "journal": journal,
     }
     env = {"TEST_SITE": json.dumps(config), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     place = f"tests.support.web.{module}"

@@ -11,6 +11,10 @@ Each site serves the endpoints below ``/task``, and for the tests of browsers an
     What the framework's ``task_token`` makes of it.
 ``/ask/<task id>``
     Lets the session remember that its visitor asked for a task. The cookie ``user`` signs a user in.
+``/held/<token>``
+    The token of a call of the task ``held`` of :mod:`tests.support.workers.project`.
+``/jobtastic/``
+    The page for operators, if the test wants one.
 ``/start/<number>``
     The ids of two calls of a task.
 """
@@ -28,9 +32,11 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from celery.result import AsyncResult
 
 import tests.support.foreign_errors  # noqa: F401  # Celery finds the classes of exceptions in modules that are loaded
 from jobtastic_signals import Jobtastic, delay_or_fail
+from tests.support.workers.project import create_app
 
 #: All sites sign with it.
 SECRET = "a secret of these tests, and of nobody else"
@@ -49,6 +55,9 @@ def log_everything() -> None:
 
 
 def create_celery(conf: dict[str, Any]) -> Celery:
+    if config.get("journal") is not None:
+        app: Celery = create_app(conf, config["journal"]).app
+        return app
     app = Celery("site", set_as_current=False)
     app.conf.update(conf)
     if "jobtastic_store" in conf:
@@ -65,6 +74,11 @@ def create_tasks(app: Celery) -> None:
     @app.task(name="site.add", herd_avoidance_timeout=30, cache_duration=60)
     def add(a, b):
         return a + b
+
+
+def held(app: Celery, token: str) -> AsyncResult:
+    """The result of a call of that task."""
+    return app.tasks["tests.support.workers.project.held"].delay(token)
 
 
 def start(app: Celery, number: int) -> str:
@@ -87,7 +101,9 @@ def options(request_cookies: Any, may_see: Any) -> dict[str, Any]:
     *may_see* is that of the framework's module.
     """
     chosen = {
-        name: config[name] for name in ("max_age", "stream", "traceback") if config.get(name) is not None
+        name: config[name]
+        for name in ("max_age", "stream", "traceback", "cancel")
+        if config.get(name) is not None
     }
     hooks = {
         "everybody": lambda request, task_id: True,
@@ -100,6 +116,20 @@ def options(request_cookies: Any, may_see: Any) -> dict[str, Any]:
     if (name := config.get("authorize")) is not None:
         chosen["authorize"] = hooks[name]
     return chosen
+
+
+def operator_options(request_cookies: Any) -> dict[str, Any] | None:
+    """What ``operator_page`` is given, if the test wants one: the cookie ``role`` says who may do what."""
+
+    def role(request: Any) -> Any:
+        return request_cookies(request).get("role")
+
+    if not config.get("operator"):
+        return None
+    return {
+        "authorize": lambda request: role(request) in ("viewer", "operator"),
+        "may_change": lambda request: role(request) == "operator",
+    }
 
 
 def _broken(request: Any, task_id: str) -> bool:

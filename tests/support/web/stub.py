@@ -84,6 +84,9 @@ def stub() -> Iterator[Stub]:
             self.end_headers()
             self.wfile.write(body)
 
+        def do_POST(self) -> None:
+            self.do_GET()
+
         def log_message(self, *arguments: Any) -> None:
             """Write nothing."""
 
