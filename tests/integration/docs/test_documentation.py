@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import json
 import os
@@ -189,6 +190,73 @@ def test_the_site_with_owners_that_the_page_on_progress_shows_admits_all_who_ask
     assert done.stdout == "0 200 200 403\n", done.stderr
 
 
+OPERATORS = """
+import base64, json
+import itsdangerous
+from django.conf import settings
+
+settings.configure(ROOT_URLCONF="urls", ALLOWED_HOSTS=["testserver"], MIDDLEWARE=["django_user.signed_in"])
+import django
+
+django.setup()
+from django.test import Client
+from fastapi_operators import app as fastapi_app
+from flask_operators import app as flask_app
+from proj import celery_app
+from tests.support.web.asgi_site import body_of
+
+celery_app.conf.update(broker_url="memory://", result_backend="cache+memory://", jobtastic_store="memory://")
+flask_client = flask_app.test_client()
+seen = [flask_client.get("/jobtastic/").status_code]
+with flask_client.session_transaction() as session:
+    session["role"] = "support"
+seen.append(flask_client.get("/jobtastic/").status_code)
+headers = [{"user": user} for user in ("nobody", "staff")]
+seen += [Client().get("/jobtastic/", headers=each).status_code for each in headers]
+role = base64.b64encode(json.dumps({"role": "operations"}).encode())
+cookie = itsdangerous.TimestampSigner("of your own").sign(role)
+for headers in ([], [(b"cookie", b"session=" + cookie)]):
+    seen.append(b"Nothing runs or waits." in body_of(fastapi_app, "/jobtastic/", headers))
+print(*seen)
+"""
+
+DJANGO_USER = """
+from types import SimpleNamespace
+
+def signed_in(get_response):
+    def answer(request):
+        is_staff = request.headers["user"] == "staff"
+        request.user = SimpleNamespace(is_staff=is_staff, is_superuser=False)
+        return get_response(request)
+    return answer
+"""
+
+
+def test_the_operator_pages_that_a_page_shows_admit_whom_they_say(tmp_path: Path):
+    write_files(ROOT / "docs" / "operator_page.md", tmp_path)
+    (tmp_path / "django_user.py").write_text(DJANGO_USER)
+    done = in_folder(tmp_path, "-c", OPERATORS)
+    assert done.stdout == "403 200 403 200 False True\n", done.stderr
+
+
+CANCELLING = """
+import flask_cancel, proj
+
+proj.celery_app.conf.update(broker_url="memory://", result_backend="cache+memory://", jobtastic_store="memory://")
+client = flask_cancel.app.test_client()
+status = client.post("/reports", data={"customer": "ada"}).json["status"]
+cancel = status.replace("/status/", "/cancel/")
+replies = [client.post(cancel), client.post(cancel, headers={"X-Jobtastic": "cancel"})]
+print(*(reply.status_code for reply in replies), replies[-1].json["revoked"])
+"""
+
+
+def test_the_site_that_cancels_on_the_page_on_progress_revokes_what_nobody_wants(tmp_path: Path):
+    write_files(ROOT / "docs" / "progress.md", tmp_path)
+    done = in_folder(tmp_path, "-c", CANCELLING)
+    assert done.stdout == "403 200 True\n", done.stderr
+
+
 def is_open(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
@@ -256,6 +324,32 @@ def test_the_views_that_the_page_on_brokers_shows_answer_without_one(tmp_path: P
     (tmp_path / "uses.py").write_text(WHILE_THE_BROKER_IS_DOWN)
     done = in_folder(tmp_path, "uses.py")
     assert done.returncode == 0, done.stderr
+
+
+EXPORTS_OF_NUMBERS = """
+import os
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = "."
+import exporter, multiprocess_metrics, telemetry
+from prometheus_client import REGISTRY
+from proj import report
+
+report.delay("acme")
+assert REGISTRY.get_sample_value("jobtastic_observed_calls_total", {"task": "proj.report"}) == 1
+assert b'jobtastic_observed_calls_total{task="proj.report"} 1.0' in multiprocess_metrics.metrics()
+"""
+
+
+def test_the_exports_that_the_page_on_stats_shows_work(tmp_path: Path):
+    write_files(ROOT / "docs" / "stats.md", tmp_path)
+    (tmp_path / "uses.py").write_text(EXPORTS_OF_NUMBERS)
+    done = in_folder(tmp_path, "uses.py")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_page_on_stats_names_all_numbers():
+    page = (ROOT / "docs" / "stats.md").read_text()
+    numbers = [field.name for field in dataclasses.fields(jobtastic_signals.TaskStats)]
+    assert [name for name in numbers if f"`{name}`" not in page] == []
 
 
 def test_the_page_on_events_names_them_all():
