@@ -86,6 +86,7 @@ class Jobtastic:
             celery_internals.drop_annotations(app)
             app.on_after_finalize.disconnect(dispatch_uid=_AFTER_FINALIZE)
             removed.use_store(None, close=True)
+            removed.counters.drop()  # The store did not take it.
         if not installation.installed:
             handlers.disconnect()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ..support.counters import flush_all
 from .interrupts import uninterrupted
 
 __all__ = ["Run", "Stage", "note_run", "open_stage", "settings", "take_a_second", "wants_plugin"]
@@ -83,6 +84,8 @@ def open_stage(*, plugin: bool) -> Iterator[Stage]:
         with uninterrupted():
             stage = Stage(Path(tempfile.mkdtemp(prefix="jobtastic-demo-")))
             afterwards.callback(uninterrupted()(shutil.rmtree), stage.folder)
+        # What this process has counted goes into the store while that is there.
+        afterwards.callback(flush_all)
         for name in ("messages", "results"):
             (stage.folder / name).mkdir()
         os.environ[FOLDER], os.environ[PLUGIN] = str(stage.folder), "on" if plugin else "off"

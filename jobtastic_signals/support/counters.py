@@ -69,6 +69,10 @@ class Counters:
             for name, amounts in taken.items():
                 self.add(name, **amounts)
 
+    def drop(self) -> None:
+        """Forget what there is. Nobody is to get it."""
+        self._held.pop(os.getpid(), None)
+
 
 class _Held:
     """What one process holds."""

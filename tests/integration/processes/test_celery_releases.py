@@ -43,7 +43,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-@pytest.mark.thorough
+@pytest.mark.exhaustive
 def test_the_commands_work_on_celery_5_4(python: Path, shared: Any, tmp_path: Path) -> None:
     (tmp_path / "proj.py").write_text(PROJECT)
     places = {"BROKER": shared.redis(), "BACKEND": shared.redis(), "STORE": f"disk://{tmp_path}/store"}
