@@ -54,11 +54,12 @@ def test_the_commands_work_on_celery_5_4(python: Path, shared: Any, tmp_path: Pa
         assert errors == ""
         return status, printed
 
-    def call(name: str) -> str:
-        code = f"import proj; print(proj.report.delay({name!r}).id)"
+    def execute(code: str) -> str:
         env = environment(tmp_path, **places, COVERAGE_PROCESS_CONFIG=None)
-        command = [str(python), "-c", code]
-        return subprocess.check_output(command, env=env, cwd=tmp_path, text=True).strip()
+        return subprocess.check_output([str(python), "-c", code], env=env, cwd=tmp_path, text=True).strip()
+
+    def call(name: str) -> str:
+        return execute(f"import proj; print(proj.report.delay({name!r}).id)")
 
     log, go = tmp_path / "worker.log", tmp_path / "go"
     worker = [str(python), "-m", "celery", "-A", "proj", "worker", "--pool=threads", "--concurrency=1"]
@@ -66,6 +67,7 @@ def test_the_commands_work_on_celery_5_4(python: Path, shared: Any, tmp_path: Pa
     assert jobtastic("--help")[0] == 0
     with running([*worker, "--loglevel=INFO"], log, env, by=ENDS_BY):
         wait_until(lambda: b" ready." in log.read_bytes(), timeout=60, what="the worker")
+        execute("import proj; from jobtastic_signals import stats; stats(proj.app)")  # There is a store now.
         with started(tmp_path, "jobtastic", "watch", "proj.report", "--interval=0.1", **how) as watching:
             owner = call(str(go))
             watching.wait_for(f"proj.report  {owner}  PROGRESS  25 %")
