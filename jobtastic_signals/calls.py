@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from celery import Task
+from celery import Task, current_task
 
 from .keys.context import context_of
 from .keys.policy import TaskPolicy
@@ -220,6 +220,8 @@ def run_of(request: Context) -> Run | None:
 
 def calling_run(task: Task[Any, Any]) -> Run | None:
     """Return the run in this thread of whatever task of *task*'s app is being executed."""
+    if not current_task:  # Outside of a task the proxy is false, which costs less than asking the app.
+        return None
     worker_task = task.app.current_worker_task
     return run_of(worker_task.request) if worker_task is not None else None
 

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-from celery import current_task, states
+from celery import states
 from celery.result import AsyncResult, EagerResult
 from celery.utils import uuid
 
@@ -193,7 +193,7 @@ def _seat(call: Call) -> str:
 
 
 def _is_of_caller(call: Call, claim: Claim) -> bool:
-    run = calling_run(call.task) if current_task else None  # Outside of a task the proxy is false.
+    run = calling_run(call.task)
     return run is not None and run.id == claim.owner
 
 

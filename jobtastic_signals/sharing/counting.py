@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from celery import current_task
 from celery.result import AsyncResult
 
 from ..calls import Call, Raised, Run, Served, calling_run
@@ -85,5 +84,5 @@ class Counting(Middleware):
 
 
 def _is_sent_again(call: Call) -> bool:
-    run = calling_run(call.task) if current_task else None
+    run = calling_run(call.task)
     return run is not None and run.id == call.id

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from celery import Task, current_task
+from celery import Task
 from celery.utils.time import maybe_iso8601
 
 from ..calls import Call, TaskPolicy, calling_run, current_call
@@ -100,7 +100,7 @@ def _bypasses(task: Task[Any, Any], options: Mapping[str, Any], asked: CallOptio
     """Return whether a call neither reads nor writes what is shared. The retry of such a call is another."""
     if asked.bypass or options.get("task_id") is None:
         return asked.bypass
-    run = calling_run(task) if current_task else None
+    run = calling_run(task)
     return run is not None and run.id == options["task_id"] and bool(run.stamp.get("bypass"))
 
 

@@ -13,7 +13,7 @@ import math
 from functools import partial
 from typing import Any, ClassVar
 
-from celery import Task, current_task, states
+from celery import Task, states
 from celery.result import AsyncResult
 
 from .. import celery_internals, events
@@ -160,7 +160,7 @@ class Sharing(Middleware):
 
     def _claim(self, call: Call) -> None:
         """Claim the key of a message that is made."""
-        run = calling_run(call.task) if current_task else None
+        run = calling_run(call.task)
         if run is not None and run.id == call.id:
             self._send_run_again(call, run)
         if not (call.due_later or (run is not None and _is_same(call, run))):

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
-from celery import current_task, states
+from celery import states
 
 from ..calls import Call, Run, calling_run, key_of
 from ..errors import StoreError
@@ -65,7 +65,7 @@ class ObservedCalls(Middleware):
 
     def before_publish(self, call: Call) -> None:
         """Ask the store what sharing would have asked, and note it for the run."""
-        run = calling_run(call.task) if current_task else None
+        run = calling_run(call.task)
         if run is not None and run.id == call.id:
             _send_run_again(call, run)
             return
