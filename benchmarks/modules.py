@@ -1,7 +1,7 @@
 """How often a call moves between modules of the package: what a reader of the code has to follow.
 
 Prints the moves, and the modules in the order in which they are entered, for a first ``delay()`` of a task
-with our options and for one of a task without.
+with our options and for one of a task without. ``tests/unit/test_moves.py`` limits both.
 """
 
 from __future__ import annotations
@@ -34,20 +34,18 @@ def moves_of(function: Callable[[], Any]) -> list[str]:
     return entered
 
 
+def double(n: int) -> int:
+    return 2 * n
+
+
 def prepared_app() -> Celery:
     """Return an app with both tasks, that has made its connections and read its settings."""
     app = Celery("modules", broker="memory://", backend="cache+memory://", set_as_current=False)
     app.conf.jobtastic_store = "memory://"
     Jobtastic(app)
 
-    @app.task(name="with_options", herd_avoidance_timeout=60, cache_duration=60)
-    def with_options(n: int) -> int:
-        return n
-
-    @app.task(name="without_options")
-    def without_options(n: int) -> int:
-        return n
-
+    with_options = app.task(name="with_options", herd_avoidance_timeout=60, cache_duration=60)(double)
+    without_options = app.task(name="without_options")(double)
     for task in (with_options, without_options):
         task.delay(0)
     return app

@@ -24,6 +24,7 @@ from .support.shown import shown
 
 if TYPE_CHECKING:
     from celery.app.task import Context
+    from celery.result import AsyncResult
 
 __all__ = [
     "DELIVERY",
@@ -71,6 +72,9 @@ class Hooks(Protocol):
 
     def walk_back(self, hook: str, *subject: Any) -> None:
         """Call *hook* of each middleware, in reverse order."""
+
+    def answer(self, call: Call) -> AsyncResult[Any] | None:
+        """Return what the first middleware that can do so answers *call* with."""
 
 
 @dataclass

@@ -159,10 +159,6 @@ class Installation:
         self._policies[task] = policy
         return policy
 
-    def stack_for(self, policy: TaskPolicy) -> MiddlewareStack:
-        """Return the middleware for calls of a task: the observers where they are only observed."""
-        return self.observers if policy.observes else self.stack
-
     def _count(self, task_name: str, amounts: Mapping[str, float]) -> bool:
         with suppress(SettingError):
             return self.store.count(COUNTS + task_name, amounts, ttl=COUNTS_KEPT_FOR)

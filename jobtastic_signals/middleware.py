@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from celery import Task
@@ -131,18 +131,17 @@ class MiddlewareStack:
     def walk(self, hook: str, *subject: Any) -> None:
         """Call *hook* of each middleware, in order."""
         for middleware in self._overriding[hook]:
-            _call(middleware, hook, *subject)
+            # Not by a context manager, which would cost more than most hooks do.
+            try:
+                getattr(middleware, hook)(*subject)
+            except SoftTimeLimitExceeded:
+                raise
+            except Exception:
+                _log_failure(hook, middleware)
 
     def walk_back(self, hook: str, *subject: Any) -> None:
         """Call *hook* of each middleware, in reverse order. A soft time limit is raised after the last."""
-        struck: SoftTimeLimitExceeded | None = None
-        for middleware in reversed(self._overriding[hook]):
-            try:
-                _call(middleware, hook, *subject)
-            except SoftTimeLimitExceeded as limit:
-                struck = limit
-        if struck is not None:
-            raise struck
+        _call_back(self._overriding[hook], hook, *subject)
 
     def answer(self, call: Call) -> AsyncResult[Any] | None:
         """Return what the first middleware that can do so answers *call* with.
@@ -150,31 +149,33 @@ class MiddlewareStack:
         :raises JobtasticError: for what the user has to correct, such as a wrong setting.
         """
         for middleware in self._overriding["answer"]:
-            result = _answer(middleware, call)
+            try:
+                result = middleware.answer(call)
+            except (JobtasticError, SoftTimeLimitExceeded):
+                raise
+            except Exception:
+                _log_failure("answer", middleware)
+                continue
             if result is not None:
                 earlier = self._middleware[: self._middleware.index(middleware)]
-                for each in reversed(earlier):
-                    _call(each, "publish_failed", call)
+                _call_back(earlier, "publish_failed", call)
                 self.walk_back("after_answer", call, result)
                 return result
         return None
 
 
-def _answer(middleware: Middleware, call: Call) -> AsyncResult[Any] | None:
-    try:
-        return middleware.answer(call)
-    except (JobtasticError, SoftTimeLimitExceeded):
-        raise
-    except Exception:
-        logger.exception("answer of %s failed", safe_repr(middleware))
-        return None
+def _call_back(middleware: Sequence[Middleware], hook: str, *subject: Any) -> None:
+    struck: SoftTimeLimitExceeded | None = None
+    for each in reversed(middleware):
+        try:
+            getattr(each, hook)(*subject)
+        except SoftTimeLimitExceeded as limit:
+            struck = limit
+        except Exception:
+            _log_failure(hook, each)
+    if struck is not None:
+        raise struck
 
 
-def _call(middleware: Middleware, hook: str, *subject: Any) -> None:
-    # Not by a context manager, which would cost more than most hooks do.
-    try:
-        getattr(middleware, hook)(*subject)
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception:
-        logger.exception("%s of %s failed", hook, safe_repr(middleware))
+def _log_failure(hook: str, middleware: Middleware) -> None:
+    logger.exception("%s of %s failed", hook, safe_repr(middleware))

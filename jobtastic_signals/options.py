@@ -24,6 +24,7 @@ from .support.safe_text import safe_repr
 from .support.shown import one_line
 
 __all__ = [
+    "NOTHING_ASKED",
     "ON_DUPLICATE",
     "CallOptions",
     "Option",
@@ -81,7 +82,8 @@ class CallOptions:
         return {name: value for name, value in vars(self).items() if value}
 
 
-_NOTHING_ASKED = CallOptions()
+#: What a call asks for that says nothing.
+NOTHING_ASKED = CallOptions()
 
 
 def take_call_options(task_name: str, options: MutableMapping[str, Any]) -> CallOptions:
@@ -95,7 +97,7 @@ def take_call_options(task_name: str, options: MutableMapping[str, Any]) -> Call
     """
     given = {name: options.pop(name) for name in _OF_CALLS if name in options}
     if not given:
-        return _NOTHING_ASKED
+        return NOTHING_ASKED
     read = {}
     for name, value in given.items():
         parse, accepts = _OF_CALLS[name]

@@ -24,7 +24,7 @@ from .calls import HEADER, Call, Run, current_call, run_of
 from .fallback.api import FUNCTIONS
 from .fallback.attempt import attempt_on, current_attempt
 from .installation import Installation, installation_on, sharing_of
-from .options import take_call_options
+from .options import NOTHING_ASKED, take_call_options
 from .progress.api import update_progress
 from .sharing.kinds import call_of
 from .sharing.origin import Origin, note_origin
@@ -181,7 +181,7 @@ def _next(cls: type[Task[Any, Any]], task: Task[Any, Any], method: Any, name: st
 def _publish(
     task: Task[Any, Any], go_on: ApplyAsync, args: Any, kwargs: Any, options: dict[str, Any]
 ) -> AsyncResult[Any]:
-    asked = take_call_options(task.name, options)
+    asked = take_call_options(task.name, options) if options else NOTHING_ASKED
     found = sharing_of(task)
     call = call_of(task, *found, args, kwargs, options, asked) if found is not None else None
     if call is not None:
@@ -198,7 +198,7 @@ def _publish(
         return result
     publish = partial(_send, call, go_on, args, kwargs)
     try:
-        result = found[0].stack_for(found[1]).answer(call) if call.plain else None
+        result = call.hooks.answer(call) if call.plain else None
         if result is None:
             return publish(options)
         if call.publishes_too and call.answered_by == "run":

@@ -18,6 +18,7 @@ from .options import name_of
 from .overrides import add_overrides, remove_overrides
 from .progress.middleware import ProgressReports
 from .results.notes import Notes
+from .sharing.answers import SharedCalls
 from .sharing.counting import Counting
 from .sharing.middleware import Sharing
 from .sharing.observation import ObservedCalls, ObservedRuns
@@ -118,6 +119,7 @@ class Jobtastic:
         installed = Installation(app, add_overrides)
         installed.stack = MiddlewareStack(
             [
+                SharedCalls(installed),
                 Sharing(installed),
                 ObservedRuns(installed),
                 Counting(installed),

@@ -28,7 +28,7 @@ from typing import Any
 
 from .instances import REGISTERED, content_of, name_of, short_repr
 
-__all__ = ["MAX_DEPTH", "chunks_of", "encode", "register_type"]
+__all__ = ["MAX_DEPTH", "chunks_of", "encode", "register_type", "write"]
 
 #: Containers may nest this deep; a cycle is deeper than any limit.
 MAX_DEPTH = 200
@@ -91,7 +91,7 @@ def chunks_of(value: Any, *, name: str = "value") -> list[bytes]:
     """Do the same as :func:`encode`, in chunks, so that large values need not be copied to be hashed."""
     chunks: list[bytes] = []
     try:
-        _write(value, chunks, 0)
+        write(value, chunks, 0)
     except TypeError:
         raise TypeError(_reason(value, name)) from None
     return chunks
@@ -101,11 +101,11 @@ _TOO_DEEP = f"nests deeper than {MAX_DEPTH} levels, or contains itself"
 
 _LONG = 16  # Items. For fewer, the fast way is not faster.
 
-
 _Writer = Callable[[Any, list[bytes], int], None]
 
 
-def _write(value: Any, out: list[bytes], depth: int) -> None:
+def write(value: Any, out: list[bytes], depth: int = 0) -> None:
+    """Do the same as :func:`chunks_of` for a value of a plain type: one that is known to have a form."""
     if depth > MAX_DEPTH:
         raise TypeError(_TOO_DEEP)
     _WRITERS.get(type(value), _instance)(value, out, depth + 1)
@@ -113,7 +113,7 @@ def _write(value: Any, out: list[bytes], depth: int) -> None:
 
 def _bytes_of(value: Any, depth: int) -> bytes:
     out: list[bytes] = []
-    _write(value, out, depth)
+    write(value, out, depth)
     return b"".join(out)
 
 
@@ -152,7 +152,7 @@ def _decimal(value: decimal.Decimal, out: list[bytes], _: int) -> None:
 def _moment(tag: str, value: datetime.datetime | datetime.time, out: list[bytes], depth: int) -> None:
     wall = value.replace(tzinfo=None, fold=0)
     out.append(f"{tag}{wall.isoformat()},{value.fold};".encode())
-    _write(value.tzinfo, out, depth)
+    write(value.tzinfo, out, depth)
 
 
 def _datetime(value: datetime.datetime, out: list[bytes], depth: int) -> None:
@@ -199,7 +199,7 @@ def _sequence(value: list[Any] | tuple[Any, ...], out: list[bytes], depth: int) 
     if len(value) < _LONG or not _long_sequence(value, out):
         out.append(b"l%d:" % len(value))
         for item in value:
-            _write(item, out, depth)
+            write(item, out, depth)
 
 
 def _long_sequence(value: list[Any] | tuple[Any, ...], out: list[bytes]) -> bool:
@@ -229,7 +229,7 @@ def _mapping(value: Mapping[Any, Any], out: list[bytes], depth: int) -> None:
     if set(map(type, value)) == {str}:
         for key in sorted(value):
             _str(key, out)
-            _write(value[key], out, depth)
+            write(value[key], out, depth)
         return
     # As pairs, since two keys can have the same form: NaN and NaN.
     for pair in sorted([(_bytes_of(key, depth), _bytes_of(item, depth)) for key, item in value.items()]):
@@ -244,7 +244,7 @@ def _instance(value: Any, out: list[bytes], depth: int) -> None:
     tag, content = content_of(value, _WRITERS)
     out.append(tag)
     _str(name_of(type(value)), out)
-    _write(content, out, depth)
+    write(content, out, depth)
 
 
 def _reason(value: Any, name: str) -> str:
@@ -260,7 +260,7 @@ def _reason(value: Any, name: str) -> str:
 
 def _obstacle(value: Any, depth: int) -> str | None:
     try:
-        _write(value, [], depth)
+        write(value, [], depth)
     except TypeError as error:
         return str(error)
     return None

@@ -61,6 +61,16 @@ class TaskPolicy:
         return (self.avoids_herds or self.caches) and not self.shares
 
     @cached_property
+    def on_duplicate(self) -> str:
+        """What a call does while an identical one is in flight."""
+        return str(self["on_duplicate"])
+
+    @cached_property
+    def hands_out_stale(self) -> bool:
+        """Whether an expired result is handed out while a run renews it."""
+        return bool(self["cache_stale_for"])
+
+    @cached_property
     def result_ttl(self) -> float | None:
         """For how many seconds a result answers new callers: ``None`` for ever, 0 not at all."""
         return None if self["cache_duration"] == 0 else max(self["cache_duration"], 0.0)
@@ -71,47 +81,69 @@ class TaskPolicy:
         nearest = next((each for each in type(error).__mro__ if each in named), None)
         return named.get(nearest) or 0.0
 
-    def key_of(
+    def identify(
         self,
         task: Task[Any, Any],
         args: Any,
         kwargs: Any,
+        context: KeyContext,
         *,
-        context: KeyContext = HERE,
-        is_required: Callable[[], bool] = lambda: False,
-        refused: Callable[[str | None], None] = lambda argument: None,
-    ) -> str | None:
-        """Return the key of calling *task* with these arguments, or ``None`` if they have none.
+        is_required: Callable[[], bool],
+        refused: Callable[[str | None], None],
+    ) -> tuple[str, tuple[str, ...]] | None:
+        """Return the key and the scopes of a call, or ``None`` if it goes unshared.
 
-        A call without a key goes unshared. A warning says so, once for each argument of the task.
-
-        :param refused: is called with the name of the argument, if the task knows it.
+        :param refused: is called with the name of the argument that has no canonical form, if the task knows
+            it.
         :raises UnkeyableError: if an argument or the context has no canonical form and a key *is_required*.
         """
+        key = None
+        try:
+            key = self.keys.key(task, args, kwargs, context)
+            return key, self.tags.scopes(task, args, kwargs)
+        except UnkeyableError as error:
+            if key is not None:
+                _warn_of_tags(task, error)
+            else:
+                refused(self.keys.known_name(error.argument))
+                if is_required():
+                    raise
+                self._warn_of_argument(error)
+        except TypeError:
+            pass  # Not what the task accepts: Celery says so, or the body.
+        return None
+
+    def key_of(
+        self, task: Task[Any, Any], args: Any, kwargs: Any, *, context: KeyContext = HERE
+    ) -> str | None:
+        """Return the key of calling *task* with these arguments, or ``None`` if they have none."""
         try:
             return self.keys.key(task, args, kwargs, context)
         except UnkeyableError as error:
-            # Whoever calls chooses the names that ``**kwargs`` catches, so these count as one.
-            argument = self.keys.known_name(error.argument)
-            refused(argument)
-            if is_required():
-                raise
-            if argument not in self._warned_of:
-                self._warned_of.add(argument)
-                logger.warning("%s; such calls go unshared", one_line(str(error)))
+            self._warn_of_argument(error)
         except TypeError:
-            pass  # Not what the task accepts: Celery says so, or the body.
+            pass
         return None
 
     def scopes_of(self, task: Task[Any, Any], args: Any, kwargs: Any) -> tuple[str, ...] | None:
         """Return the scopes of calling *task* with these arguments; ``None`` if its tags cannot be made.
 
-        Such a call goes unshared: what it stored could not be forgotten. A warning says so.
+        Such a call goes unshared: what it stored could not be forgotten.
         """
         try:
             return self.tags.scopes(task, args, kwargs)
         except UnkeyableError as error:
-            rare_warnings.warn(
-                logger, f"tags: {task.name}", "%s; such calls go unshared", one_line(str(error))
-            )
+            _warn_of_tags(task, error)
             return None
+
+    def _warn_of_argument(self, error: UnkeyableError) -> None:
+        """Warn of a call without a key, once for each argument of the task."""
+        # Whoever calls chooses the names that ``**kwargs`` catches, so these count as one.
+        argument = self.keys.known_name(error.argument)
+        if argument not in self._warned_of:
+            self._warned_of.add(argument)
+            logger.warning("%s; such calls go unshared", one_line(str(error)))
+
+
+def _warn_of_tags(task: Task[Any, Any], error: UnkeyableError) -> None:
+    rare_warnings.warn(logger, f"tags: {task.name}", "%s; such calls go unshared", one_line(str(error)))

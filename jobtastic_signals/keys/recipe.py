@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from celery import Task
@@ -19,7 +20,7 @@ from celery import Task
 from ..errors import OptionError
 from ..options import name_of
 from .binding import OMITTED, binder_of, catch_all_in, parameters_of
-from .canonical import MAX_DEPTH, chunks_of, encode
+from .canonical import MAX_DEPTH, chunks_of, encode, write
 from .context import KEY_CONTEXT, ContextOfCall, KeyContext, form_of
 from .refusal import refusal
 from .roundtrip import arrival_of, delivery_by, models_dumped, serializer_of
@@ -75,6 +76,7 @@ class _Part(NamedTuple):
 class KeyRecipe:
     """How to make the keys of one task. The work that is the same for all calls is done once, here.
 
+    :ivar prefix: the option ``cache_prefix``; ``None`` for the name of the task.
     :param task: the task class, its annotations applied.
     :param options: its options, read.
     :param app_context: returns the ``key_context`` of the app, for a task without its own.
@@ -88,7 +90,7 @@ class KeyRecipe:
         app_context: Callable[[], ContextOfCall | None] = lambda: None,
     ) -> None:
         self._context, self._app_context = options.get(KEY_CONTEXT.name), app_context
-        self._prefix: str | None = options["cache_prefix"]
+        self.prefix: str | None = options["cache_prefix"]
         self._parameters = parameters_of(task)
         self._bind = binder_of(self._parameters.values(), getattr(task, "__name__", "run"))
         self._catch_all = catch_all_in(self._parameters)
@@ -111,7 +113,7 @@ class KeyRecipe:
         """Whether there is a ``**kwargs``, and all that it catches counts."""
         return self._catch_all in self._names
 
-    @property
+    @cached_property
     def context(self) -> ContextOfCall | None:
         """The function that says what adds to the keys beside the arguments, if there is one."""
         return self._context or self._app_context()
@@ -132,21 +134,25 @@ class KeyRecipe:
         values = self._bind(*args, **kwargs)
         chunks: list[bytes] = []
         for part in self._parts:
+            value = values[part.place] if part.place is not None else values[-1].get(part.name, _MISSING)
             chunks.append(part.label)
+            kind = type(value)
+            if part.to_str is None and kind in deliver.unchanged and (kind is not str or value.isascii()):
+                write(value, chunks)
+                continue
             try:
-                chunks += self._form_of(task, part, part.value_in(values), deliver)
+                chunks += self._form_of(task, part, value, deliver)
             except RecursionError:
                 reason = f"{part.name} nests deeper than {MAX_DEPTH} levels, or the call stack is nearly full"
                 raise refusal(task, part.name, reason) from None
-        function = self._context or self._app_context()
-        if function is not None:
-            chunks.append(form_of(task, function, context)[1])
+        if self.context is not None:
+            chunks.append(form_of(task, self.context, context)[1])
         digest = hashlib.blake2b(digest_size=20)
         if sum(map(len, chunks)) < _WORTH_COPYING:
             chunks = [b"".join(chunks)]
         for chunk in chunks:
             digest.update(chunk)
-        return f"{SCHEME}:{self._prefix or task.name}:{digest.hexdigest()}"
+        return f"{SCHEME}:{self.prefix or task.name}:{digest.hexdigest()}"
 
     def remember_defaults(self, task: Task[Any, Any]) -> None:
         """Record the forms of the defaults before a body can change the defaults."""
@@ -165,7 +171,7 @@ class KeyRecipe:
 
     def prefix_of(self, task: Task[Any, Any]) -> str:
         """Return the prefix of *task*'s keys. Tasks with the same prefix share."""
-        return self._prefix or task.name
+        return self.prefix or task.name
 
     def arguments(
         self, task: Task[Any, Any], args: Iterable[Any] | None, kwargs: Mapping[str, Any] | None

@@ -11,7 +11,7 @@ import decimal
 import math
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Iterable, Set
 from functools import lru_cache
 from typing import Any
 
@@ -22,7 +22,7 @@ from kombu.exceptions import KombuError
 from ..celery_internals import dump_pydantic_arguments
 from .canonical import MAX_DEPTH, encode
 
-__all__ = ["can_carry", "delivery_by", "models_dumped", "serializer_of"]
+__all__ = ["Delivery", "arrival_of", "can_carry", "delivery_by", "models_dumped", "serializer_of"]
 
 
 def serializer_of(task: Task[Any, Any]) -> str:
@@ -38,39 +38,48 @@ def models_dumped(task: Task[Any, Any], args: Any, kwargs: Any) -> tuple[Any, An
     return dump_pydantic_arguments(task, args, kwargs)
 
 
-def arrival_of(task: Task[Any, Any], args: Any, kwargs: Any) -> tuple[Callable[[Any], Any], Any, Any]:
-    """Return a function that says what arrives of a value, and the arguments with pydantic models dumped."""
-    serializer = serializer_of(task)
+def arrival_of(task: Task[Any, Any], args: Any, kwargs: Any) -> tuple[Delivery, Any, Any]:
+    """Return what *task*'s serializer delivers, and the arguments with pydantic models dumped."""
+    serializer = task.serializer or task.app.conf.task_serializer
     if serializer != "pickle" and "pydantic" in sys.modules:  # Otherwise there can be no model.
         args, kwargs = dump_pydantic_arguments(task, args, kwargs)
     return delivery_by(serializer), args, kwargs
 
 
-@lru_cache(maxsize=64)
-def delivery_by(serializer: str) -> Callable[[Any], Any]:
-    """Return a function that takes a value and returns what arrives if *serializer* carries it.
+class Delivery:
+    """What arrives of a value that *serializer* carries. Call it with the value.
 
     A value that the serializer cannot carry is returned unchanged. Publishing it fails anyway, and an eager
     run never serializes it.
 
-    >>> delivery_by("json")((1, {2: 3}))
-    [1, {'2': 3}]
+    :ivar unchanged: the types whose values are delivered as they are, without a call. Text is so only if it
+        is ASCII.
     """
-    if serializer == "pickle":
-        return lambda value: value
-    untouched = _untouched_by(serializer)
-    simple = untouched - _TEXT
 
-    def deliver(value: Any) -> Any:
-        if type(value) in simple:
+    def __init__(self, serializer: str) -> None:
+        self._serializer = serializer
+        self._delivers_all = serializer == "pickle"
+        self.unchanged: frozenset[type] = _SAMPLED if self._delivers_all else _untouched_by(serializer)
+
+    def __call__(self, value: Any) -> Any:
+        """Return what arrives of *value*."""
+        if self._delivers_all:
             return value
         try:
             # It is known what plain data becomes. To call the serializer costs many times as much as the key.
-            return _plainly(value, untouched, 0)
+            return _plainly(value, self.unchanged, 0)
         except _NotPlainError:
-            return _there_and_back(value, serializer)
+            return _there_and_back(value, self._serializer)
 
-    return deliver
+
+@lru_cache(maxsize=64)
+def delivery_by(serializer: str) -> Delivery:
+    """Return what *serializer* delivers, which is found out once.
+
+    >>> delivery_by("json")((1, {2: 3}))
+    [1, {'2': 3}]
+    """
+    return Delivery(serializer)
 
 
 def _there_and_back(value: Any, serializer: str) -> Any:
@@ -147,6 +156,8 @@ _SAMPLES = (
     *(uuid.UUID(int=5), datetime.date(1, 1, 1), datetime.date(2024, 2, 29)),
 )
 
+_SAMPLED = frozenset(map(type, _SAMPLES))
+
 
 def _untouched_by(serializer: str) -> frozenset[type]:
     """Return the types whose values *serializer* delivers unchanged, as far as samples show.
@@ -158,7 +169,7 @@ def _untouched_by(serializer: str) -> frozenset[type]:
     if serializer == "yaml" or not all(_arrives(container, serializer) for container in containers):
         return frozenset()
     touched = {type(sample) for sample in _SAMPLES if not _arrives(sample, serializer)}
-    return frozenset(map(type, _SAMPLES)) - touched
+    return _SAMPLED - touched
 
 
 def _arrives(value: Any, serializer: str) -> bool:

@@ -103,7 +103,7 @@ class TagRecipe:
 
         :raises UnkeyableError: if the tags cannot be made.
         """
-        scope = scope_of_prefix(self._keys.prefix_of(task))
+        scope = scope_of_prefix(self._keys.prefix or task.name)
         if not self._templates and self._function is None:
             return (scope,)
         return (scope, *map(scope_of_tag, self._tags(task, args, kwargs)))

@@ -1,8 +1,13 @@
-"""Answers: how a plain call is answered without a message."""
+"""Sharing on the caller's side: a plain call is answered without a message, or claims its key.
+
+It is answered by a stored result, or *joins* the run of another call. :mod:`.middleware` is the worker's
+side.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -14,19 +19,20 @@ from celery.utils import uuid
 from .. import events
 from ..calls import Call, Run, calling_run
 from ..installation import Installation
+from ..middleware import Middleware
 from ..progress.history import History
 from ..results import backend, payload
 from ..stores import Claim, Result
 from ..support.rare_warnings import rare_warnings
 from ..support.shown import shown, shown_error
 from ..support.time_limits import caught
-from .claims import Claims, has_earlier_result, has_ended, was_violent
+from .claims import Claims, Share, has_earlier_result, has_ended, seconds_until, was_violent
 from .duplicates import REFUSING, duplicate_error
 from .origin import Origin, note_origin
 from .stats import count
-from .waiting import seconds_left
+from .waiting import Wait, seconds_left
 
-__all__ = ["Answers", "announce", "in_beat", "mark", "read_result"]
+__all__ = ["SharedCalls", "announce", "in_beat", "mark", "read_result"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -34,14 +40,16 @@ logger: logging.Logger = logging.getLogger(__name__)
 in_beat: ContextVar[bool] = ContextVar("jobtastic_in_beat", default=False)
 
 
-class Answers:
-    """Answers calls through the store of *installation*."""
+class SharedCalls(Middleware):
+    """Answers calls through the store of *installation*, and claims the keys of those that go out."""
 
-    def __init__(self, installation: Installation, claims: Claims, history: History) -> None:
-        self._installation, self._claims, self._history = installation, claims, history
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._claims = Claims(installation)
+        self._history = History(installation)
 
     def answer(self, call: Call) -> AsyncResult[Any] | None:
-        """Return the result that answers *call*, or ``None``; then it may have a claim of its own."""
+        """Answer a plain call by a stored result, or by the run that has the claim."""
         entry = self._claims.request(call)
         result, lapsed = self._answer(call, entry)
         if lapsed is not None:
@@ -53,6 +61,42 @@ class Answers:
             mark(call, entry)
             announce(call, entry, is_miss=True)
         return result
+
+    def before_publish(self, call: Call) -> None:
+        """Claim the key of a message, and say in its stamp what the worker has to know."""
+        stamp = call.stamp
+        stamp.update(key=call.key, store=self._installation.store.identity)
+        if "called" not in stamp:  # Otherwise the store has answered it before there was a message.
+            self._claim(call)
+        if call.fresh:
+            stamp["fresh"] = True
+        # The caller of a plain call knows by now that it is no duplicate.
+        asked = "join" if call.plain else call.on_duplicate
+        if asked != call.policy.on_duplicate:
+            stamp["on_duplicate"] = asked
+        if call.publishes_too:
+            is_renewal = call.answered_by == "result"
+            event = events.renewal_published if is_renewal else events.rerun_published
+            events.emit(event, call.task, key=call.key, task_id=call.id)
+
+    def publish_failed(self, call: Call) -> None:
+        """Release the claim of a call without a message.
+
+        Also where the store did not answer: it may have claimed, and been too late to say so.
+        """
+        if call.id is not None and not call.due_later:
+            self._claims.release(call.task, call.key, call.id, None)
+            call.stamp.pop("called", None)
+
+    def _claim(self, call: Call) -> None:
+        """Claim the key of a message that is made."""
+        run = calling_run(call.task)
+        if run is not None and run.id == call.id:
+            _send_run_again(call, run)
+        if not (call.due_later or (run is not None and _is_same(call, run))):
+            entry = self._claims.request(call)
+            mark(call, entry)
+            announce(call, entry)
 
     def _answer(
         self, call: Call, entry: Result | Claim | None
@@ -139,6 +183,26 @@ class Answers:
         return dropped
 
 
+def _send_run_again(call: Call, run: Run) -> None:
+    """Stamp the next message of a run: a retry, or the same call that waits."""
+    share = run.part(Share)
+    if share is not None and not isinstance(run.decision, Wait):
+        # A retry with other arguments does not come back to this key.
+        share.next_due = seconds_until(call.eta) if _is_same(call, run) else math.inf
+    for name in ("called", "after") if _is_same(call, run) else ():
+        if name in run.stamp:
+            call.stamp[name] = run.stamp[name]
+    call.fresh = bool(run.stamp.get("fresh")) if share is None else share.fresh
+    call.on_duplicate = run.stamp.get("on_duplicate", call.on_duplicate)
+    if isinstance(run.decision, Wait):
+        call.stamp.update(run.decision.stamp(run))
+
+
+def _is_same(call: Call, run: Run) -> bool:
+    """Return whether *call* sends *run* again with the same arguments."""
+    return call.id == run.id and (call.key == run.key or isinstance(run.decision, Wait))
+
+
 def _log(call: Call, outcome: str, owner: str) -> None:
     if in_beat.get():
         logger.info("%s was due, and is not sent: the call %s %s", call.task.name, outcome, shown(owner))
@@ -161,7 +225,7 @@ def announce(subject: Call | Run, entry: Result | Claim | None, *, is_miss: bool
 
 def mark(call: Call, entry: Result | Claim | None) -> None:
     """Say in the stamp of a call that goes out what the claim of another run means for it."""
-    if not isinstance(entry, Claim) or (entry.owner == call.id and not entry.is_running):
+    if not isinstance(entry, Claim) or (entry.owner == call.id and entry.delivery is None):
         return
     if _is_of_caller(call, entry):
         # A task that calls itself goes on after this run, and not on its result.

@@ -63,7 +63,7 @@ class Claims:
         store, required = self._installation.store, call.plain and self._installation.settings.store_required
         if not call.policy.avoids_herds or _is_silent(call.task, call.ignore_result):
             return self._look_up(call, required) if call.plain else None
-        if call.id is None and not call.claims_early and not call.policy["cache_stale_for"]:
+        if call.id is None and not call.claims_early and not call.policy.hands_out_stale:
             entry = self._look_up(call, required)
             if not isinstance(entry, Claim):
                 return entry  # Something else chooses the id, so there is none to claim with.
@@ -88,7 +88,7 @@ class Claims:
         )
         if entry is not None:
             call.stamp["called"] = entry.at
-            call.claimed = call.id in _granted(entry)
+            call.claimed = entry.grants(call.id)
         return entry
 
     def claim(
@@ -156,13 +156,6 @@ class Claims:
 
     def _seconds(self, call: Call) -> float:
         return min(self._installation.settings.lease, call.policy.join_timeout)
-
-
-def _granted(entry: Result | Claim) -> tuple[str | None, ...]:
-    """Return the owners of the claims that an answer of the store may have granted."""
-    if isinstance(entry, Result):
-        return (entry.renewal,)
-    return entry.owner, None if entry.next is None else entry.next.owner
 
 
 def _claims(run: Run) -> bool:

@@ -41,7 +41,8 @@ class Counting(Middleware):
         """Count a call that is published, unless it was answered as well, or is a run that is sent again."""
         if call.answered_by is None and (call.plain or not _is_sent_again(call)):
             self._add(call, calls=1)
-            self._count_failure(call)
+            if "called" not in call.stamp:  # Otherwise the store has answered.
+                self._count_failure(call)
 
     def publish_failed(self, call: Call) -> None:
         """Count a call that was refused because the store did not answer."""

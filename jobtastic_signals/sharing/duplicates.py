@@ -29,7 +29,6 @@ __all__ = [
     "is_duplicate",
     "refusal",
     "reruns",
-    "wishes_of",
 ]
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -43,16 +42,6 @@ ON_DUPLICATE_OPTION = Option(
     accepts=f"{', '.join(map(repr, ON_DUPLICATE))}: what a call does while an identical one is in flight",
     parse=on_duplicate,
 )
-
-
-def wishes_of(call: Call) -> dict[str, Any]:
-    """Return what the stamp of *call* says of what its caller asked for."""
-    wishes: dict[str, Any] = {"fresh": True} if call.fresh else {}
-    # The caller of a plain call knows by now that it is no duplicate.
-    asked = "join" if call.plain else call.on_duplicate
-    if asked != call.policy["on_duplicate"]:
-        wishes["on_duplicate"] = asked
-    return wishes
 
 
 def duplicate_error(subject: Call | Run, claim: Claim, seconds_left: float | None) -> DuplicateCallError:

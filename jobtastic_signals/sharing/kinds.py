@@ -13,6 +13,7 @@ from ..calls import Call, TaskPolicy, calling_run, current_call
 from ..errors import OptionError
 from ..installation import Installation
 from ..keys.context import KeyContext
+from ..keys.recipe import HERE
 from ..keys.stamps import is_sound_id
 from ..middleware import MiddlewareStack
 from ..options import CallOptions
@@ -43,36 +44,37 @@ def call_of(
         # No middleware meets it, and no store.
         stamp = {"bypass": True}
         return None if is_eager else Call(task, policy, "", MiddlewareStack(), plain=False, stamp=stamp)
-    key = _key_of(task, installation, policy, args, kwargs, options)
-    scopes = None if key is None else policy.scopes_of(task, args, kwargs)
-    if key is None or scopes is None or is_eager:
+    identity = _identity_of(task, installation, policy, args, kwargs, options)
+    if identity is None or is_eager:
         return None
+    key, scopes = identity
     due_later = bool(options.get("eta") or options.get("countdown"))
-    ignore_result = options.get("ignore_result")
-    expires = _seconds_until(options.get("expires", task.expires))
+    is_dependent = (bool(options) and _is_dependent(task, options)) or backend.is_private(task)
+    ignore_result, expires = options.get("ignore_result"), options.get("expires", task.expires)
     return Call(
         task,
         policy,
         key,
-        installation.stack_for(policy),
-        plain=not (due_later or _is_dependent(task, options)),
+        installation.observers if policy.observes else installation.stack,
+        plain=not (due_later or is_dependent),
         scopes=scopes,
         due_later=due_later,
         fresh=asked.refresh,
         on_duplicate=on_duplicate,
-        expires=expires,
+        expires=None if expires is None else _seconds_until(expires),
         ignore_result=bool(task.ignore_result if ignore_result is None else ignore_result),
     )
 
 
-def _key_of(
+def _identity_of(
     task: Task[Any, Any],
     installation: Installation,
     policy: TaskPolicy,
     args: Any,
     kwargs: Any,
     options: Mapping[str, Any],
-) -> str | None:
+) -> tuple[str, tuple[str, ...]] | None:
+    """Return the key and the scopes of a call."""
     settings = installation.settings
 
     def is_required() -> bool:
@@ -81,13 +83,14 @@ def _key_of(
     def refused(argument: str | None) -> None:
         installation.counters.add(task.name, **{NO_KEY + (argument or OTHERS): 1})
 
-    context = KeyContext(options.get("headers") or {})
-    return policy.key_of(task, args, kwargs, context=context, is_required=is_required, refused=refused)
+    headers = options.get("headers")
+    context = KeyContext(headers) if headers else HERE
+    return policy.identify(task, args, kwargs, context, is_required=is_required, refused=refused)
 
 
 def _on_duplicate(task: Task[Any, Any], policy: TaskPolicy, asked: CallOptions) -> str:
     """Return what happens if an identical call is in flight."""
-    on_duplicate: str = asked.on_duplicate or policy["on_duplicate"]
+    on_duplicate = asked.on_duplicate or policy.on_duplicate
     if on_duplicate != "join" and not policy.avoids_herds:
         raise OptionError(
             f"a call of {task.name!r}: on_duplicate={on_duplicate!r} needs herd_avoidance_timeout on the "
@@ -109,7 +112,8 @@ _TIES = {"task_id", "link", "link_error", "chain", "chord", "group_id", "retries
 
 
 def _is_dependent(task: Task[Any, Any], options: Mapping[str, Any]) -> bool:
-    if _has_ties(options) or backend.is_private(task):
+    """Return whether what a call is given ties its id to something else."""
+    if _has_ties(options):
         return True
     # Celery's default for one call can differ from the task's: then others wait for what this one does
     # not store, or the other way round.
@@ -132,7 +136,7 @@ def _is_of_a_canvas_in_a_worker(task: Task[Any, Any], options: Mapping[str, Any]
 
 def _seconds_until(moment: Any) -> float | None:
     """Return how far *moment* lies ahead: seconds, a datetime or ISO text, as for ``expires`` in Celery."""
-    if moment is None or isinstance(moment, (int, float)):
+    if isinstance(moment, (int, float)):
         return moment
     try:
         when = maybe_iso8601(moment)

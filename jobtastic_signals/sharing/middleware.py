@@ -1,23 +1,20 @@
-"""Sharing: identical calls have one run, and its result answers later ones.
+"""Sharing on the worker: identical calls have one run, and its result answers later ones.
 
-On the client, a plain call is answered by a stored result, or *joins* the run of another call. A call that is
-published *claims* its key. On the worker, a run is *served* the stored result, or *waits* for another
-delivery, or runs. In the end its result is stored, or its claim is released. ``docs/architecture.md``
-describes all of it.
+A run is *served* the stored result, or *waits* for another delivery, or runs. In the end its result is
+stored, or its claim is released. :mod:`.answers` is the caller's side. ``docs/architecture.md`` describes
+both.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from functools import partial
 from typing import Any, ClassVar
 
 from celery import Task, states
-from celery.result import AsyncResult
 
 from .. import celery_internals, events
-from ..calls import Call, Raised, Run, Served, TaskPolicy, calling_run, key_of
+from ..calls import Raised, Run, Served, TaskPolicy, key_of
 from ..errors import StoreError
 from ..installation import Installation
 from ..middleware import Middleware
@@ -28,7 +25,7 @@ from ..stores import Claim, Result
 from ..support.processes import when_ended
 from ..support.rare_warnings import rare_warnings
 from ..support.shown import shown
-from .answers import Answers, announce, mark, read_result
+from .answers import announce, read_result
 from .caching import (
     CACHE_DURATION,
     CACHE_FAILURES_FOR,
@@ -37,8 +34,8 @@ from .caching import (
     CACHE_WHEN,
     check_options,
 )
-from .claims import Claims, Share, has_ended, seconds_until
-from .duplicates import ON_DUPLICATE_OPTION, refusal, reruns, wishes_of
+from .claims import Claims, Share, has_ended
+from .duplicates import ON_DUPLICATE_OPTION, refusal, reruns
 from .results import Results
 from .waiting import Wait, in_place, seconds_left
 
@@ -69,7 +66,7 @@ HERD_AVOIDANCE_TIMEOUT = Option(
 
 
 class Sharing(Middleware):
-    """Cached results and herd avoidance, through the store of *installation*."""
+    """Cached results and herd avoidance for runs, through the store of *installation*."""
 
     options: ClassVar[tuple[Option, ...]] = (
         HERD_AVOIDANCE_TIMEOUT,
@@ -86,35 +83,10 @@ class Sharing(Middleware):
         self._claims = Claims(installation)
         self._results = Results(installation, self._claims)
         self._history = History(installation)
-        self._answers = Answers(installation, self._claims, self._history)
 
     def check_options(self, task: type[Task[Any, Any]], policy: TaskPolicy) -> None:
         """Refuse options that contradict each other."""
         check_options(task, policy)
-
-    def answer(self, call: Call) -> AsyncResult[Any] | None:
-        """Answer a plain call by a stored result, or by the run that has the claim."""
-        return self._answers.answer(call)
-
-    def before_publish(self, call: Call) -> None:
-        """Claim the key of a message, and say in its stamp what the worker has to know."""
-        call.stamp.update(key=call.key, store=self._installation.store.identity)
-        if "called" not in call.stamp:  # Otherwise the store has answered it before there was a message.
-            self._claim(call)
-        call.stamp.update(wishes_of(call))
-        if call.publishes_too:
-            is_renewal = call.answered_by == "result"
-            event = events.renewal_published if is_renewal else events.rerun_published
-            events.emit(event, call.task, key=call.key, task_id=call.id)
-
-    def publish_failed(self, call: Call) -> None:
-        """Release the claim of a call without a message.
-
-        Also where the store did not answer: it may have claimed, and been too late to say so.
-        """
-        if call.id is not None and not call.due_later:
-            self._claims.release(call.task, call.key, call.id, None)
-            call.stamp.pop("called", None)
 
     def before_run(self, run: Run) -> None:
         """Decide whether a run is served, waits or runs."""
@@ -157,30 +129,6 @@ class Sharing(Middleware):
         self._release_stamped(run, key)
         if key is not None:
             when_ended(run.pid, partial(self._claims.release, run.task, key, run.id, run.delivery))
-
-    def _claim(self, call: Call) -> None:
-        """Claim the key of a message that is made."""
-        run = calling_run(call.task)
-        if run is not None and run.id == call.id:
-            self._send_run_again(call, run)
-        if not (call.due_later or (run is not None and _is_same(call, run))):
-            entry = self._claims.request(call)
-            mark(call, entry)
-            announce(call, entry)
-
-    def _send_run_again(self, call: Call, run: Run) -> None:
-        """Stamp the next message of a run: a retry, or the same call that waits."""
-        share = run.part(Share)
-        if share is not None and not isinstance(run.decision, Wait):
-            # A retry with other arguments does not come back to this key.
-            share.next_due = seconds_until(call.eta) if _is_same(call, run) else math.inf
-        for name in ("called", "after") if _is_same(call, run) else ():
-            if name in run.stamp:
-                call.stamp[name] = run.stamp[name]
-        call.fresh = bool(run.stamp.get("fresh")) if share is None else share.fresh
-        call.on_duplicate = run.stamp.get("on_duplicate", call.on_duplicate)
-        if isinstance(run.decision, Wait):
-            call.stamp.update(run.decision.stamp(run))
 
     def _decide(self, run: Run, key: str, share: Share, entry: Result | Claim | None) -> None:
         if isinstance(entry, Result):
@@ -285,8 +233,3 @@ def _is_answered_by(run: Run, share: Share, claim: Claim) -> bool:
         return False
     is_earlier_call = run.stamp.get("called", claim.at) < claim.since
     return is_earlier_call or not (share.fresh or claim.forgotten is not None)
-
-
-def _is_same(call: Call, run: Run) -> bool:
-    """Return whether *call* sends *run* again with the same arguments."""
-    return call.id == run.id and (call.key == run.key or isinstance(run.decision, Wait))

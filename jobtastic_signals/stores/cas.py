@@ -6,16 +6,19 @@ contract are here, once, and :mod:`.rules` and :mod:`.endings` decide them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from . import endings, rules
-from .entry import Claim, Entry, Result
+from .entry import NOTHING, Claim, Entry, Result
 from .exchanging import Decision, ExchangingStore
 from .records import Pieces
 
 __all__ = ["CompareAndSwapStore", "Decision", "Entry", "Pieces"]
+
+T = TypeVar("T")
 
 
 class CompareAndSwapStore(ExchangingStore):
@@ -25,7 +28,8 @@ class CompareAndSwapStore(ExchangingStore):
     pieces. :meth:`dump` and :meth:`load` turn entries into bytes and back.
 
     The marks of scopes are read before an exchange and after a lookup: no storage has to read one key while
-    it changes another. So an operation that begins after :meth:`forget_scope` has returned knows of it.
+    it changes another. So an operation that begins after :meth:`forget_scope` has returned knows of it. Most
+    often they do not matter. So the first exchange goes without them, and changes nothing if they do.
     """
 
     #: Whether :meth:`lookup_or_claim` tries :meth:`lookup` first, since an exchange costs far more.
@@ -63,17 +67,16 @@ class CompareAndSwapStore(ExchangingStore):
             expires=expires,
             goes_out=goes_out,
             lapsed=lapsed,
-            forgotten=self._last_forgotten(scopes),
             fresh=fresh,
             rerun=rerun,
             joins=joins,
         )
         if found is not None and (goes_out or not joins):
             entry, now = self._read_whole(key)
-            answer, after = decide(entry, now)
+            answer, after = decide(entry, now, forgotten=self._forgotten(entry, scopes))
             if after is entry:  # Nobody has to be counted or marked, so nothing has to be written.
                 return answer
-        return self._exchanged(key, decide)
+        return self._decided(key, scopes, decide, is_known=found is not None)
 
     def claim(
         self,
@@ -96,10 +99,9 @@ class CompareAndSwapStore(ExchangingStore):
             called=called,
             waited_for=waited_for,
             lapsed=lapsed,
-            forgotten=self._last_forgotten(scopes),
             fresh=fresh,
         )
-        return self._exchanged(key, decide)
+        return self._decided(key, scopes, decide)
 
     def renew(self, key: str, owner: str, delivery: str, lease: float, *, ran_for: float = 0.0) -> bool:
         decide = partial(rules.renew, owner=owner, delivery=delivery, lease=lease, ran_for=ran_for)
@@ -177,3 +179,40 @@ class CompareAndSwapStore(ExchangingStore):
             found = rules.show(self._with_payload(entry), self._clock())
             if found:
                 yield key, found
+
+    def _decided(
+        self, key: str, scopes: Sequence[str], decide: Callable[..., tuple[T, Entry]], is_known: bool = False
+    ) -> T:
+        """Exchange the entry of *key* by a rule that takes when one of *scopes* was forgotten.
+
+        :param is_known: whether something is known to be under the key, so that this probably matters.
+        """
+
+        def decide_unless_it_matters(entry: Entry, now: float) -> tuple[T | None, Entry]:
+            matters = scopes and entry is not NOTHING and entry.can_be_forgotten
+            return (None, entry) if matters else decide(entry, now)
+
+        answer = None if is_known else self._exchanged(key, decide_unless_it_matters)
+        if answer is not None:
+            return answer
+        return self._exchanged(key, partial(decide, forgotten=self._last_forgotten(scopes)))
+
+    def _exchanged(self, key: str, decide: Decision[T], *, needs_payload: bool = True) -> T:
+        """Exchange the entry of *key* by a decision on what is whole and has not ended."""
+
+        def decide_on_known(entry: Entry, now: float) -> tuple[T, Entry]:
+            if entry is NOTHING:
+                return decide(entry, now)
+            whole = self._with_payload(entry) if needs_payload else entry
+            known = whole.without_ended(now)
+            answer, after = decide(known, now)
+            is_lost = whole.result is None and entry.result is not None
+            if after is known and not is_lost:
+                return answer, entry  # As it was.
+            if after.result is not None and after.result is whole.result:
+                after = replace(after, result=entry.result)
+            return answer, after
+
+        if self.inline_size is None:
+            return self.exchange(key, decide_on_known)
+        return self._exchanged_with_pieces(key, decide_on_known)

@@ -70,6 +70,10 @@ class Claim:
         """Return whether *other* has the same owner and the same delivery."""
         return other is not None and (self.owner, self.delivery) == (other.owner, other.delivery)
 
+    def grants(self, owner: str) -> bool:
+        """Return whether this answer of a store may have granted a claim to *owner*."""
+        return self.owner == owner or (self.next is not None and self.next.owner == owner)
+
     @property
     def is_abandoned(self) -> bool:
         """Whether the owner and everybody who joined have left."""
@@ -110,6 +114,10 @@ class Result:
         if self.expires is None or self.kept is None:
             return math.inf
         return max(self.expires, self.kept, self.stale_until or 0.0)
+
+    def grants(self, owner: str) -> bool:
+        """Return whether this answer of a store granted a claim to *owner*, which renews it."""
+        return self.renewal == owner
 
     def as_index(self, key: str, ttl: float | None) -> Result | None:
         """Return the copy that has *key* as its payload; ``None`` if it ends at once.
@@ -194,6 +202,11 @@ class Entry:
 
     def __bool__(self) -> bool:
         return self != NOTHING
+
+    @property
+    def can_be_forgotten(self) -> bool:
+        """Whether it may matter that a scope was forgotten: there is a result, or a run goes on."""
+        return self.result is not None or (self.claim is not None and self.claim.is_running)
 
     def live_claim(self, now: float, lapsed: Claim | None = None) -> Claim | None:
         """Return the claim if it is live; one like *lapsed* is not."""

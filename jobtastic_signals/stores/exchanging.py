@@ -82,12 +82,12 @@ class ExchangingStore(Store):
     def load(self, key: str, record: bytes | None) -> Entry:
         """Return the entry of a record. One that cannot be read is empty, and logged."""
         if record is None:
-            return Entry()
+            return NOTHING
         try:
             return records.load(record, most_pieces=-(-LARGEST_PAYLOAD // self.piece_size))
         except ValueError as error:
             records.warn_of_unreadable(self.url, key, record, error)
-            return Entry()
+            return NOTHING
 
     def _read_whole(self, key: str) -> tuple[Entry, float]:
         """Return what is stored under *key*, with its payload, and the time."""
@@ -104,7 +104,7 @@ class ExchangingStore(Store):
 
     def _forgotten(self, entry: Entry, scopes: Sequence[str]) -> float | None:
         """Return when one of *scopes* was last forgotten, if *entry* has what that may concern."""
-        if entry.result is None and (entry.claim is None or not entry.claim.is_running):
+        if not entry.can_be_forgotten:
             return None
         return self._last_forgotten(scopes)
 
@@ -116,15 +116,15 @@ class ExchangingStore(Store):
         marks = [self.read_mark(scope).without_ended(now).forgotten for scope in scopes]
         return max((mark.at for mark in marks if mark is not None), default=None)
 
-    def _exchanged(self, key: str, decide: Decision[T], *, needs_payload: bool = True) -> T:
-        """Exchange the entry of *key*. Drop pieces that nobody can find afterwards."""
+    def _exchanged_with_pieces(self, key: str, decide: Decision[T]) -> T:
+        """Exchange the entry of *key*. Write a payload in pieces, and drop those that nobody can find."""
         before = after = NOTHING
         written: list[Pieces] = []
 
         def decide_and_write(entry: Entry, now: float) -> tuple[T, Entry]:
             nonlocal before, after
             before = entry
-            answer, after = self._decide(entry, now, decide, needs_payload=needs_payload)
+            answer, after = decide(entry, now)
             after = self._with_pieces(after, now, written)
             return answer, after
 
@@ -137,20 +137,6 @@ class ExchangingStore(Store):
             for pieces in unused:
                 self.drop_pieces(pieces)
         return answer
-
-    def _decide(
-        self, entry: Entry, now: float, decide: Decision[T], *, needs_payload: bool = True
-    ) -> tuple[T, Entry]:
-        """Decide by what is whole and has not ended. Return an entry that does not change as it was."""
-        whole = self._with_payload(entry) if needs_payload else entry
-        known = whole.without_ended(now)
-        answer, after = decide(known, now)
-        is_lost = whole.result is None and entry.result is not None
-        if after is known and not is_lost:
-            return answer, entry
-        if after.result is not None and after.result is whole.result:
-            after = replace(after, result=entry.result)
-        return answer, after
 
     def _with_payload(self, entry: Entry) -> Entry:
         """Return *entry* with the payload of its result, or without a result of which a piece is lost."""

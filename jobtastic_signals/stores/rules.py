@@ -52,6 +52,10 @@ def lookup_or_claim(
     joins: bool = True,
 ) -> tuple[Result | Claim, Entry]:
     """Decide :meth:`.Store.lookup_or_claim`."""
+    ends = None if expires is None else now + expires
+    if entry.claim is None and entry.next is None and entry.result is None:  # Most keys are fresh.
+        queued = Claim(owner, now + lease, now, message_expires=ends, fresh=fresh, at=now)
+        return queued, Entry(queued, forgotten=entry.forgotten, counts=entry.counts)
     entry = entry.current(now, lapsed)
     live = entry.live_claim(now, lapsed)
     result = None if fresh else entry.result_for(now, forgotten)
@@ -62,7 +66,6 @@ def lookup_or_claim(
     is_late = fresh or (live is not None and entry.forgotten_at(live, forgotten) is not None)
     if stale is not None and live is not None and not is_late:
         return replace(stale, renewal=owner if live.owner == owner else None, at=now), entry
-    ends = None if expires is None else now + expires
     is_met = live is not None and (live.is_running or _can_be_joined(live, owner, ends, fresh))
     if live is not None and is_met:
         is_next = live.is_running and is_late

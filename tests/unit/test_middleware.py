@@ -17,6 +17,7 @@ from jobtastic_signals.installation import installation_on
 from jobtastic_signals.memory.middleware import MemoryWatch
 from jobtastic_signals.progress.middleware import ProgressReports
 from jobtastic_signals.results.notes import Notes
+from jobtastic_signals.sharing.answers import SharedCalls
 from jobtastic_signals.sharing.counting import Counting
 from jobtastic_signals.sharing.middleware import Sharing
 from jobtastic_signals.sharing.observation import ObservedRuns
@@ -115,7 +116,17 @@ def test_hooks_are_called_in_order_on_the_way_in_and_reversed_on_the_way_out(new
 def test_the_built_in_ones_come_first(new_app, diary, diaries):
     app = new_app(middleware=diaries)
     kinds = [type(middleware) for middleware in installation_on(app).stack]
-    assert kinds == [Sharing, ObservedRuns, Counting, ProgressReports, Notes, MemoryWatch, Diary, Diary]
+    assert kinds == [
+        SharedCalls,
+        Sharing,
+        ObservedRuns,
+        Counting,
+        ProgressReports,
+        Notes,
+        MemoryWatch,
+        Diary,
+        Diary,
+    ]
     double = add_task(app, **BOTH)
     double.delay(21)
     diary.clear()
