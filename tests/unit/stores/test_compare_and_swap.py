@@ -287,3 +287,13 @@ def test_a_result_and_its_index_are_one_step_where_the_store_can_do_that(clock, 
     monkeypatch.setattr(store, "exchange", lambda key, decide: steps.append(key) or exchange(key, decide))
     complete(store, "owner", index="of owner")
     assert steps == ["begin", "key", "of owner", "end"]
+
+
+def test_when_scopes_were_forgotten_is_read_only_where_that_matters(clock, monkeypatch):
+    store, read = Table(clock=clock), []
+    monkeypatch.setattr(store, "read_mark", lambda scope: read.append(scope) or Entry())
+    queue(store, "caller", scopes=["scope"])
+    run(store, "caller", scopes=["scope"])
+    assert read == [], "nothing is there that could have been forgotten"
+    queue(store, "later", scopes=["scope"])
+    assert read == ["scope"]
