@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-import platformdirs
 from celery import Celery
 from kombu.utils.functional import maybe_list
 
@@ -289,4 +288,6 @@ def _default_folder(app: Celery[Any]) -> str:
     texts = [_RELATIVE_PATH.sub(lambda found: f"{found[0]}{os.getcwd()}/", str(each)) for each in urls]
     places = "\n".join(map(place_of, texts))
     name = hashlib.blake2b(places.encode(), digest_size=8).hexdigest()
+    import platformdirs  # Not needed where a setting names the store.
+
     return f"{platformdirs.user_cache_dir('jobtastic-signals', appauthor=False)}/{name}"

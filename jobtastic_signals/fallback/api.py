@@ -12,7 +12,6 @@ being published.
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -198,6 +197,8 @@ def _on_commit(task: Task[Any, Any] | Signature[Any], args: Any, kwargs: Any, *,
 async def _in_thread(
     task: Task[Any, Any] | Signature[Any], args: Any, kwargs: Any, *, eagerly: bool
 ) -> AsyncResult[Any]:
+    import asyncio  # Whoever awaits this has it.
+
     planned = planned_call(task, args, kwargs, {})
     called = planned[0]
     # Not in the threads of the loop, which may be few, and are for others.

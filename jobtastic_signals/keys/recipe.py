@@ -140,6 +140,9 @@ class KeyRecipe:
             if part.to_str is None and kind in deliver.unchanged and (kind is not str or value.isascii()):
                 write(value, chunks)
                 continue
+            if value is OMITTED and part.name in self._default_forms:
+                chunks += self._default_forms[part.name]
+                continue
             try:
                 chunks += self._form_of(task, part, value, deliver)
             except RecursionError:

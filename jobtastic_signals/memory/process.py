@@ -17,8 +17,6 @@ from contextlib import suppress
 from functools import cache
 from typing import cast
 
-import psutil
-
 __all__ = ["Trace", "peak", "resident", "tidied"]
 
 
@@ -40,8 +38,10 @@ def peak() -> int | None:
         for line in status:
             if line.startswith(b"VmHWM:"):
                 return int(line.split()[1]) * 1024
-    with suppress(AttributeError, psutil.Error):
-        return int(getattr(psutil.Process().memory_info(), "peak_wset"))  # noqa: B009 - on Windows alone
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
     with suppress(ImportError):
         import resource
 
@@ -87,6 +87,8 @@ def _new_reader() -> Callable[[], int]:
     try:
         file, page = os.open("/proc/self/statm", os.O_RDONLY), os.sysconf("SC_PAGE_SIZE")
     except OSError:
+        import psutil  # Other systems than Linux need it.
+
         process = psutil.Process()
         return lambda: int(process.memory_info().rss)
     return lambda: int(os.pread(file, 128, 0).split(None, 2)[1]) * page

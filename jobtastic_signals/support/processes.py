@@ -6,10 +6,12 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import psutil
+from typing import TYPE_CHECKING
 
 from .timers import call_at
+
+if TYPE_CHECKING:
+    import psutil
 
 __all__ = ["when_ended"]
 
@@ -29,6 +31,8 @@ def when_ended(pid: int | None, function: Callable[[], None]) -> None:
     if pid is None or pid == os.getpid():
         function()
         return
+    import psutil  # Few processes ever need it.
+
     try:
         process = psutil.Process(pid)
     except psutil.Error:
@@ -54,6 +58,8 @@ class _Watch:
 
 def _has_ended(process: psutil.Process) -> bool:
     """Return whether a process runs no more. Its parent may not have noticed yet."""
+    import psutil
+
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.Error:

@@ -18,6 +18,17 @@ def test_the_package_itself_needs_none_of_it():
     assert done.stdout == "set()\n"
 
 
+def test_what_only_some_processes_need_is_not_imported_before():
+    stores = {"diskcache", "pymemcache", "redis", "sqlite3"}
+    others = {"asyncio", "flask", "psutil", "starlette"}
+    code = (
+        "import sys, celery; before = set(sys.modules); import jobtastic_signals; "
+        f"print({stores | others} & (set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
+
+
 # What a store is held to; tests/integration/stores does so, and the page on testing shows one that fails.
 
 
