@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery import Celery, Task
@@ -65,7 +65,7 @@ class JobtasticTask(Task):  # type: ignore[misc]  # Celery has no types
     #: Lets eager runs be read by their ids, in the result backend.
     store_eager_result = True
 
-    update_progress = staticmethod(update_progress)
+    update_progress: Callable[..., None] = staticmethod(update_progress)
 
     delay: Any = on_class(Task.delay)
     apply_async: Any = on_class(Task.apply_async)

@@ -19,7 +19,8 @@ CACHES = {
     "shared": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "REDIS"},
 }
 CELERY_BROKER_URL = CELERY_RESULT_BACKEND = "REDIS"
-CELERY_JOBTASTIC_STORE_OPTIONS = {"timeout": 20}
+CELERY_JOBTASTIC_STORE_OPTIONS = {"timeout": 60}
+CELERY_JOBTASTIC_BROKER_DEADLINE = CELERY_JOBTASTIC_LEASE = 300
 JOBTASTIC_CACHE = "shared"
 """
 
@@ -35,7 +36,7 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 
 class ManyDivisions(JobtasticTask):
     significant_kwargs = [("numerators", str), ("denominators", str)]
-    herd_avoidance_timeout = 60
+    herd_avoidance_timeout = 600
     cache_duration = 0
 
     def calculate_result(self, numerators, denominators, **kwargs):
@@ -119,7 +120,7 @@ def test_both_views_share_one_run_of_the_task_and_see_its_progress(tmp_path: Pat
     worker = [*celery, "worker", "--pool=solo", "--loglevel=INFO", "--without-gossip", "--without-mingle"]
     log = tmp_path / "worker.log"
     with running(worker, log, env, by=ENDS_BY):
-        wait_until(lambda: b" ready." in log.read_bytes(), what="the worker")
+        wait_until(lambda: b" ready." in log.read_bytes(), timeout=180, what="the worker")
         done = subprocess.run(
             [sys.executable, "caller.py"],
             cwd=tmp_path,

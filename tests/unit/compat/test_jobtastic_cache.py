@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from jobtastic_signals import Jobtastic, SettingError
+from jobtastic_signals import SettingError
 from jobtastic_signals.compat.settings import use_store_of_jobtastic
 from jobtastic_signals.settings import Settings
 
@@ -77,9 +77,8 @@ def test_an_object_is_refused():
         store_of(JOBTASTIC_CACHE=object())
 
 
-def test_without_the_base_class_it_is_an_unknown_setting(new_app):
-    app = new_app(plugin=False, jobtastic_cache="shared")
-    app.conf.pop("jobtastic_store")
-    Jobtastic(app)
+def test_without_the_base_class_it_is_an_unknown_setting():
+    app = Celery("proj", set_as_current=False)
+    app.conf.jobtastic_cache = "shared"
     with pytest.raises(SettingError, match="unknown setting jobtastic_cache"):
         Settings.read(app)

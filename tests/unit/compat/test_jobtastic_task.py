@@ -31,7 +31,7 @@ ON_BOTH = pytest.mark.parametrize("is_class", [True, False], ids=["class", "inst
 @pytest.fixture
 def app(new_app: NewApp) -> Iterator[Celery]:
     """The current app, which nobody has switched the plugin on for."""
-    app = new_app(plugin=False)
+    app = new_app(plugin=False, jobtastic_broker_deadline=60)
     with as_current(app):
         yield app
 
