@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from celery import Celery, Task
-from celery._state import _on_app_finalizers, _task_stack
+from celery._state import _on_app_finalizers, _task_stack, _tls, connect_on_app_finalize
 from celery.result import AsyncResult
 from kombu import serialization
 from kombu.messaging import Producer
@@ -22,9 +22,11 @@ from kombu.utils.functional import maybe_evaluate
 __all__ = [
     "GatedProducer",
     "annotations_of",
+    "app_of_thread",
     "close_backend_of_thread",
     "drop_annotations",
     "dump_pydantic_arguments",
+    "for_each_app",
     "is_fanout",
     "known_meta",
     "know_meta",
@@ -98,6 +100,23 @@ def _finalize_quietly(finalizer: Callable[[Celery[Any]], object], app: Celery[An
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # It may make a task of Celery's once more, which changes nothing.
         finalizer(app)
+
+
+def for_each_app(step: Callable[[Celery[Any]], object]) -> None:
+    """Call *step* with each app that is finalized from now on.
+
+    ``shared_task`` does so with a function. There is no public way for a class.
+    """
+    connect_on_app_finalize(step)
+
+
+def app_of_thread() -> Celery[Any] | None:
+    """Return the app that was made last in this thread, or ``None``.
+
+    ``current_app`` makes a default app instead, which then stays the default.
+    """
+    app: Celery[Any] | None = _tls.current_app
+    return app
 
 
 def real_task(task: Task[Any, Any]) -> Task[Any, Any]:

@@ -43,6 +43,7 @@ __all__ = [
 PROGRESS_INTERVAL = 0.1
 
 _PREFIX = "jobtastic_"
+_CACHE = "jobtastic_cache"
 _RELATIVE_PATH = re.compile(r"sqlite:///(?![/\s]|$)", re.MULTILINE)
 _CAPITALS = re.compile(r"(?:CELERY_)?(JOBTASTIC_\w+)")
 
@@ -196,6 +197,8 @@ class Settings:
     def read_what_is_right(cls, app: Celery[Any]) -> tuple[Settings, Mapping[str, SettingError]]:
         """Return *app*'s settings, with defaults for the wrong ones, and what is wrong, by the names."""
         given = {name: app.conf[name] for name in _names_in(app)}
+        if _PREFIX + "store" in given:
+            given.pop(_CACHE, None)  # Read by ``compat``, which has set the store.
         wrong = _unknown_in(given)
         values = {}
         for each in SETTINGS:

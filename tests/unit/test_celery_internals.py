@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -82,6 +83,24 @@ def test_an_app_is_finalized_though_tasks_cannot_bind(app: Celery) -> None:
 
 
 def _nothing() -> None: ...
+
+
+def test_each_app_is_seen_when_it_is_finalized(app: Celery) -> None:
+    seen: list[Celery] = []
+    internals.for_each_app(seen.append)
+    app.finalize()
+    assert seen == [app], "celery._state.connect_on_app_finalize no longer calls back for each app"
+
+
+def test_the_app_of_a_thread_is_the_one_that_was_made_last_there(app: Celery) -> None:
+    before = internals.app_of_thread()
+    _state._set_current_app(app)
+    try:
+        assert internals.app_of_thread() is app, "celery._state._tls no longer has the current app"
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(internals.app_of_thread).result() is None
+    finally:
+        _state._set_current_app(before)
 
 
 def test_the_task_behind_a_proxy_is_found(app: Celery) -> None:

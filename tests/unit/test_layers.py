@@ -26,7 +26,7 @@ LAYERS = (
     ("overrides", "control", "explain", "results.status", "results.notes"),
     ("handlers",),
     ("plugin",),
-    ("web", "cli", "metrics"),
+    ("web", "cli", "metrics", "compat", "migrate"),
     ("", "testing", "typing", "demo"),
 )
 
