@@ -130,17 +130,25 @@ class MiddlewareStack:
 
     def walk(self, hook: str, *subject: Any) -> None:
         """Call *hook* of each middleware, in order."""
+        # Not by a function or a context manager, which would cost more than most hooks do.
         for middleware in self._overriding[hook]:
-            _call(middleware, hook, *subject)
+            try:
+                getattr(middleware, hook)(*subject)
+            except SoftTimeLimitExceeded:
+                raise
+            except Exception:
+                _log_failure(middleware, hook)
 
     def walk_back(self, hook: str, *subject: Any) -> None:
         """Call *hook* of each middleware, in reverse order. A soft time limit is raised after the last."""
         struck: SoftTimeLimitExceeded | None = None
         for middleware in reversed(self._overriding[hook]):
             try:
-                _call(middleware, hook, *subject)
+                getattr(middleware, hook)(*subject)
             except SoftTimeLimitExceeded as limit:
                 struck = limit
+            except Exception:
+                _log_failure(middleware, hook)
         if struck is not None:
             raise struck
 
@@ -153,8 +161,7 @@ class MiddlewareStack:
             result = _answer(middleware, call)
             if result is not None:
                 earlier = self._middleware[: self._middleware.index(middleware)]
-                for each in reversed(earlier):
-                    _call(each, "publish_failed", call)
+                MiddlewareStack(earlier).walk_back("publish_failed", call)
                 self.walk_back("after_answer", call, result)
                 return result
         return None
@@ -170,11 +177,5 @@ def _answer(middleware: Middleware, call: Call) -> AsyncResult[Any] | None:
         return None
 
 
-def _call(middleware: Middleware, hook: str, *subject: Any) -> None:
-    # Not by a context manager, which would cost more than most hooks do.
-    try:
-        getattr(middleware, hook)(*subject)
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception:
-        logger.exception("%s of %s failed", hook, safe_repr(middleware))
+def _log_failure(middleware: Middleware, hook: str) -> None:
+    logger.exception("%s of %s failed", hook, safe_repr(middleware))

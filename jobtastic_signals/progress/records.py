@@ -15,6 +15,7 @@ would now write its record over the end.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from celery import states
@@ -76,12 +77,17 @@ def is_of_earlier_run(meta: Meta, began: float) -> bool:
 
 def has_atomic_records(backend: Backend) -> bool:
     """Return whether *backend* can compare the state and write a record in one step."""
+    return _has_atomic_records(type(backend))
+
+
+@cache
+def _has_atomic_records(kind: type[Backend]) -> bool:
     try:
         from celery.backends.redis import RedisBackend
     except ImportError:
         return False
     # A subclass with a set() of its own may store something else than Celery does.
-    return isinstance(backend, RedisBackend) and type(backend).set is RedisBackend.set
+    return issubclass(kind, RedisBackend) and kind.set is RedisBackend.set
 
 
 def is_record(meta: Meta) -> bool:
