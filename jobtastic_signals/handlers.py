@@ -123,8 +123,8 @@ def task_prerun(task: Task[Any, Any], task_id: str, args: Any, kwargs: Any, **_:
     if found is None:
         return
     installation, policy = found
-    run = Run(task, policy, task_id, args, kwargs, request, stamp_of(request, task_id), request)
-    run.delivery = _token_of(request) or run.delivery
+    stamp, token = stamp_of(request, task_id), _token_of(request) or f"/{uuid.uuid4().hex}"
+    run = Run(task, policy, task_id, args, kwargs, request, stamp, request, token)
     run.stands_in = run.is_eager and standing_in.get() == task_id
     attach_run(run)
     installation.stack.walk("before_run", run)
@@ -271,8 +271,11 @@ _names: dict[int, str] = {}
 
 def _worker(hostname: str = "") -> str:
     """Return the name of this process as a worker: another one in each process, after Celery's for people."""
-    own = f"{hostname.replace('/', '_')}~{uuid.uuid4().hex[:12]}"
-    return _names.setdefault(os.getpid(), own)
+    name = _names.get(os.getpid())
+    if name is None:
+        own = f"{hostname.replace('/', '_')}~{uuid.uuid4().hex[:12]}"
+        name = _names.setdefault(os.getpid(), own)
+    return name
 
 
 _HANDLERS: tuple[tuple[Any, Callable[..., None]], ...] = (

@@ -130,8 +130,8 @@ class MiddlewareStack:
 
     def walk(self, hook: str, *subject: Any) -> None:
         """Call *hook* of each middleware, in order."""
+        # Not by a function or a context manager, which would cost more than most hooks do.
         for middleware in self._overriding[hook]:
-            # Not by a context manager, which would cost more than most hooks do.
             try:
                 getattr(middleware, hook)(*subject)
             except SoftTimeLimitExceeded:

@@ -203,7 +203,9 @@ async def _in_thread(
     called = planned[0]
     # Not in the threads of the loop, which may be few, and are for others.
     work = in_thread(as_caller(called.app, partial(call_or_answer, planned, eagerly=eagerly)))
-    result = await asyncio.wrap_future(work.outcome)
+    from asyncio import wrap_future  # Most processes need no event loop.
+
+    result = await wrap_future(work.outcome)
     if not isinstance(result, EagerResult):
         # As for a call in this thread.
         result.backend = called.backend

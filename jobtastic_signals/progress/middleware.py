@@ -96,8 +96,9 @@ def _is_followed(run: Run) -> bool:
 
     A run that is only observed shows nothing by itself.
     """
-    return not run.policy.observes and any(
-        not name.startswith("memleak_") and hasattr(run.task, name) for name in run.policy.options
+    return run.policy.shares or (
+        not run.policy.observes
+        and any(not name.startswith("memleak_") and hasattr(run.task, name) for name in run.policy.options)
     )
 
 

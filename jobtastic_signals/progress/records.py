@@ -15,6 +15,7 @@ would now write its record over the end.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from celery import states
@@ -76,12 +77,19 @@ def is_of_earlier_run(meta: Meta, began: float) -> bool:
 
 def has_atomic_records(backend: Backend) -> bool:
     """Return whether *backend* can compare the state and write a record in one step."""
+    redis = _redis_backend()
+    # A subclass with a set() of its own may store something else than Celery does.
+    return redis is not None and isinstance(backend, redis) and type(backend).set is redis.set
+
+
+@cache
+def _redis_backend() -> type[Backend] | None:
+    """Return the class of Celery's Redis backend, if its driver is installed."""
     try:
         from celery.backends.redis import RedisBackend
     except ImportError:
-        return False
-    # A subclass with a set() of its own may store something else than Celery does.
-    return isinstance(backend, RedisBackend) and type(backend).set is RedisBackend.set
+        return None
+    return RedisBackend  # type: ignore[no-any-return]  # Celery has no types
 
 
 def is_record(meta: Meta) -> bool:

@@ -147,10 +147,9 @@ class Progress:
 
     def update(self, completed: Any, total: Any, frequency: Any = 1, message: Any = None) -> None:
         """Note how many of *total* are completed. Never raises, except for a soft time limit."""
-        # Neither a context manager for the errors nor smaller functions: most updates are held back, and cost
-        # one more call from here.
+        # Neither a context manager for the errors nor smaller functions: most updates are held back.
         try:
-            report = self.report
+            report, schedule = self.report, self._schedule
             level = report.level
             if level.is_loop:
                 level.count(completed, total)
@@ -161,9 +160,11 @@ class Progress:
                 level.message = str(message)
             if level.is_loop:
                 self._write_if_due()
-            elif (
-                completed == total and level.high == 1.0 and not report.is_complete
-            ) or self._schedule.allows(completed, frequency):
+            elif completed == total and level.high == 1.0 and not report.is_complete:
+                self._write_now()
+            elif schedule.is_held_back and frequency == 1 and self._clock() < schedule.next:
+                return
+            elif schedule.allows(completed, frequency):
                 self._write_now()
         except SoftTimeLimitExceeded:
             raise

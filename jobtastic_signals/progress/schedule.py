@@ -36,6 +36,8 @@ class Schedule:
     and one whose count has not grown enough is held back by count.
 
     :ivar is_closed: whether nothing is due any more.
+    :ivar is_held_back: whether an update is held back by time.
+    :ivar next: when the next record is due, by the clock.
     :param interval: the least number of seconds between two records.
     :param flush: called by the timers when something is held back that may be due.
     :param warn: called if the timers do not work.
@@ -56,9 +58,9 @@ class Schedule:
         self._interval, self._flush, self._warn, self._flushes = interval, flush, warn, flushes
         self._clock, self._call_at = clock, call_at
         self._pid = os.getpid()
-        # The only thing that most updates look at: nothing is written before.
-        self._next = clock()
-        self._held_by_time = self._held_by_count = False
+        self.next: float = clock()
+        self.is_held_back: bool = False
+        self._held_by_count = False
         self._counted: Any = 0
         self._timers: dict[Callable[[], None], Timer | None] = {}
 
@@ -70,7 +72,7 @@ class Schedule:
     def move_to_this_process(self) -> None:
         """Let this process report, which was forked: it has no timers, and holds nothing back."""
         self._pid, self._timers = os.getpid(), {}
-        self._next = NEVER if self.is_closed else self._clock()
+        self.next = NEVER if self.is_closed else self._clock()
         self.clear()
 
     def allows(self, completed: Any, frequency: Any) -> bool:
@@ -83,49 +85,49 @@ class Schedule:
                 self._held_by_count = True
                 self.call_later(HELD_BACK, self._flush)
             return False
-        if self._clock() >= self._next:
+        if self._clock() >= self.next:
             self._counted = completed
             return True
-        if not self._held_by_time:
+        if not self.is_held_back:
             self._counted = completed
             self.hold_back()
         return False
 
     def is_due(self) -> bool:
         """Return whether a record is to be written now. Otherwise it is held back."""
-        if self._clock() >= self._next:
+        if self._clock() >= self.next:
             return True
-        if not self._held_by_time:
+        if not self.is_held_back:
             self.hold_back()
         return False
 
     def hold_back(self) -> None:
         """Let the timers write a record when the next one is due."""
-        self._held_by_time = True
-        self._call(self._next, self._flush)
+        self.is_held_back = True
+        self._call(self.next, self._flush)
 
     @property
     def has_held_back(self) -> bool:
         """Whether something waits to be written."""
-        return not self.is_closed and (self._held_by_time or self._held_by_count)
+        return not self.is_closed and (self.is_held_back or self._held_by_count)
 
     def look_again(self) -> None:
         """Let the timers write a record when the next one is due, unless they are about to do so."""
-        if not self._held_by_time:
+        if not self.is_held_back:
             self.hold_back()
 
     def hold_back_until_written(self) -> None:
         """Let a record follow the one that is being written, whose writer asks :meth:`is_flush_due`."""
-        self._held_by_time = True
+        self.is_held_back = True
 
     def is_flush_due(self) -> bool:
         """Return whether the background is to write what is held back now. Otherwise the timers ask again."""
         if self.is_closed or not self._flushes:
             return False
-        if self._held_by_time and self._clock() < self._next:
+        if self.is_held_back and self._clock() < self.next:
             self.hold_back()
             return False
-        return self._held_by_time or self._held_by_count
+        return self.is_held_back or self._held_by_count
 
     def start_interval(self) -> None:
         """Let no record be due for an interval from now."""
@@ -134,7 +136,7 @@ class Schedule:
     def clear(self) -> None:
         """Hold nothing back any longer: it is about to be written."""
         # A closed schedule goes on pretending, so that it never asks the timers for anything.
-        self._held_by_time = self._held_by_count = self.is_closed
+        self.is_held_back = self._held_by_count = self.is_closed
 
     def pause(self) -> None:
         """Let no record be due for a while, since writing one failed."""
@@ -142,8 +144,8 @@ class Schedule:
 
     def close(self) -> None:
         """Let nothing be due any more, hold nothing back, and cancel the timers."""
-        self._next = NEVER
-        self.is_closed = self._held_by_time = self._held_by_count = True
+        self.next = NEVER
+        self.is_closed = self.is_held_back = self._held_by_count = True
         for timer in list(self._timers.values()):
             if timer is not None:
                 timer.cancel()
@@ -157,7 +159,7 @@ class Schedule:
         self._call(self._clock() + seconds, function)
 
     def _allow_nothing_for(self, seconds: float) -> None:
-        self._next = NEVER if self.is_closed else self._clock() + seconds
+        self.next = NEVER if self.is_closed else self._clock() + seconds
 
     def _call(self, when: float, function: Callable[[], None]) -> None:
         if self.is_closed or not self.is_of_this_process:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from celery import Celery, states
 from celery.exceptions import TaskPredicate
@@ -31,15 +33,33 @@ def dumps(app: Celery[Any], value: Any, request: Any = None, *, traceback: str |
     :raises Exception: what the serializer raises for a value that it cannot write.
     """
     prepared: Any = app.backend.prepare_value(value)
-    fields = _fields_of(request) if request is not None and app.conf.result_extended else {}
+    serializer, is_extended = _format_of(app)
+    fields = _fields_of(request) if request is not None and is_extended else {}
     if traceback is not None:
         fields["traceback"] = traceback
     marks: list[str] = []
     if fields:
         prepared, marks = [prepared, fields], [_EXTENDED]
-    content_type, encoding, data = serialization.dumps(prepared, app.conf.result_serializer)
+    content_type, encoding, data = serialization.dumps(prepared, serializer)
     body = data if isinstance(data, bytes) else data.encode()
-    return json.dumps([content_type, encoding, *marks]).encode() + b"\n" + body
+    return _head(content_type, encoding, *marks) + body
+
+
+# Celery takes longer to look up two settings than the serializer takes for a small value.
+_formats: WeakKeyDictionary[Celery[Any], tuple[str, bool]] = WeakKeyDictionary()
+
+
+def _format_of(app: Celery[Any]) -> tuple[str, bool]:
+    """Return the result serializer of *app*, and whether it keeps extended results, as of the first use."""
+    known = _formats.get(app)
+    if known is None:
+        known = _formats[app] = app.conf.result_serializer, bool(app.conf.result_extended)
+    return known
+
+
+@cache
+def _head(*words: str) -> bytes:
+    return json.dumps(words).encode() + b"\n"
 
 
 def is_payload(data: bytes) -> bool:

@@ -15,7 +15,7 @@ import threading
 import time
 
 from ..stores.guard import GuardedStore
-from ..support.timers import Timers, store_timers
+from ..support.timers import Timer, Timers, store_timers
 
 __all__ = ["RENEWALS", "LateLease", "Lease", "timers"]
 
@@ -53,6 +53,7 @@ class Lease:
         # So that nothing is renewed once the run has ended.
         self._renewing = threading.Lock()
         self._ended = False
+        self._timer: Timer | None = None
 
     @property
     def ran_for(self) -> float:
@@ -62,12 +63,14 @@ class Lease:
     def begin(self) -> None:
         """Renew the claim from now on."""
         if time.monotonic() + self.seconds < self._ends:
-            timers.call_at(time.monotonic() + self.seconds / RENEWALS, self._renew)
+            self._timer = timers.call_at(time.monotonic() + self.seconds / RENEWALS, self._renew)
 
     def end(self) -> None:
         """Renew the claim no more. Waits for a renewal that is under way."""
         with self._renewing:
             self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _renew(self) -> None:
         with self._renewing:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial, wraps
+from operator import methodcaller
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -250,10 +251,7 @@ class GuardedStore:
         if scopes:
             options["scopes"] = [f"{self._scope}{scope}" for scope in scopes]
 
-        def ask(store: Store) -> T:
-            answer: T = getattr(store, name)(key, *arguments, **options)
-            return answer
-
+        ask = methodcaller(name, key, *arguments, **options)
         return self._guarded(ask, otherwise, writes=name not in ("lookup", "entry"), required=required)
 
     def _guarded(

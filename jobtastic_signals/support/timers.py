@@ -100,6 +100,8 @@ class _Loop:
         self._added: deque[Timer] = deque()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._wakes_at = 0.0
+        # Until then it sleeps even if nothing is due: short runs that each cancel a timer do not wake it.
+        self._rests_until = 0.0
         self._starting = threading.RLock()
         self._thread: threading.Thread | None = None
 
@@ -119,7 +121,7 @@ class _Loop:
     def _work(self) -> None:
         due: list[Timer] = []
         while True:
-            self._wakes_at = due[0].when if due else float("inf")
+            self._wakes_at = due[0].when if due else self._end_of_rest()
             if self._added:
                 self._take_in(due)
                 continue
@@ -130,10 +132,15 @@ class _Loop:
             elif due:
                 heapq.heappop(due).call()
 
+    def _end_of_rest(self) -> float:
+        return self._rests_until if time.monotonic() < self._rests_until else float("inf")
+
     def _take_in(self, due: list[Timer]) -> None:
         while self._added:
             timer = self._added.popleft()
-            if not timer.is_cancelled:
+            if timer.is_cancelled:
+                self._rests_until = max(self._rests_until, timer.when)
+            else:
                 heapq.heappush(due, timer)
 
 

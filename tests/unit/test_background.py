@@ -51,6 +51,19 @@ def test_a_cancelled_timer_calls_nothing_and_keeps_nothing():
     assert timer.is_cancelled
 
 
+def test_short_runs_that_cancel_their_timers_do_not_wake_the_thread_one_after_the_other():
+    timers = Timers("jobtastic-resting")
+    timers.call_at(time.monotonic() + 60, lambda: None).cancel()
+    loop = timers._loops[os.getpid()]
+    wait_until(lambda: not loop._added and time.monotonic() < loop._wakes_at < float("inf"), what="its rest")
+    for _ in range(100):
+        timers.call_at(time.monotonic() + 60, lambda: None).cancel()
+    assert len(loop._added) == 100
+    done = threading.Event()
+    timers.call_at(time.monotonic() + 0.05, done.set)
+    assert done.wait(10), "what is due sooner has to wake it"
+
+
 def test_what_is_due_later_does_not_wake_the_thread():
     """So a short run costs no switch of threads."""
     timers, woken = Timers("jobtastic-asleep"), threading.Event()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ from diskcache.core import MODE_BINARY, MODE_PICKLE, MODE_RAW
 from ...errors import StoreError
 from .folder import make_folders
 
-__all__ = ["_BytesDisk", "_TolerantCache", "UnreadableError", "text_or_bytes"]
+__all__ = ["UnreadableError", "_BytesDisk", "_RecordCache", "text_or_bytes"]
 
 
 class UnreadableError(StoreError):
@@ -90,8 +91,53 @@ class _BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no type
             raise
 
 
-class _TolerantCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
-    """A cache in which a text that is no UTF-8 is bytes. Otherwise one such row is an error of all."""
+#: Each process leaves its first write of so many to diskcache, which then removes up to ten entries that have
+#: expired, or are too much.
+WRITES_PER_CLEANING = 8
+
+_READ = "SELECT mode, value FROM Cache WHERE key = ? AND raw = 1 AND (expire_time IS NULL OR expire_time > ?)"
+
+_WRITE = (
+    "INSERT INTO Cache(key, raw, store_time, expire_time, access_time, access_count, size, mode, value) "
+    f"VALUES (?1, 1, ?2, ?3, ?2, 0, 0, {MODE_RAW}, ?4) "
+    "ON CONFLICT (key, raw) DO UPDATE SET store_time = ?2, expire_time = ?3, mode = "
+    f"{MODE_RAW}, value = ?4 WHERE filename IS NULL"
+)
+
+_DROP = "DELETE FROM Cache WHERE key = ? AND raw = 1 AND filename IS NULL"
+
+
+class _RecordCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
+    """A cache of records, in which a text that is no UTF-8 is bytes. Otherwise one such row fails all reads.
+
+    Small records are read and written by one statement, which takes a third of the time of diskcache's own.
+    What has a file is left to diskcache.
+    """
+
+    _writes = 0
+
+    def record(self, key: str | bytes) -> bytes | None:
+        """Do ``get``."""
+        for mode, value in self._con.execute(_READ, (key, time.time())).fetchall():
+            if mode != MODE_RAW or type(value) is not bytes:
+                return self.get(key, retry=False)  # type: ignore[no-any-return]
+            return value
+        return None
+
+    def write(self, key: str, record: bytes, seconds: float | None) -> None:
+        """Do ``set``, for so many seconds."""
+        cleans, self._writes = self._writes % WRITES_PER_CLEANING == 0, self._writes + 1
+        if not cleans and len(record) < self.disk.min_file_size:
+            now = time.time()
+            ends = None if seconds is None else now + seconds
+            if self._con.execute(_WRITE, (key, now, ends, record)).rowcount:
+                return
+        self.set(key, record, expire=seconds, retry=False)
+
+    def drop(self, key: str) -> None:
+        """Do ``delete``."""
+        if not self._con.execute(_DROP, (key,)).rowcount:
+            self.delete(key, retry=False)
 
     @property
     def _con(self) -> Any:

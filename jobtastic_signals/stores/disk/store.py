@@ -32,7 +32,7 @@ from ..cas import CompareAndSwapStore, Decision
 from ..entry import Claim, Entry, Result
 from ..numbers import positive
 from ..records import is_identity, warn_of_unreadable
-from .files import UnreadableError, _BytesDisk, _TolerantCache, text_or_bytes
+from .files import UnreadableError, _BytesDisk, _RecordCache, text_or_bytes
 from .folder import check_folder, make_folders
 
 __all__ = ["DiskStore"]
@@ -44,8 +44,8 @@ T = TypeVar("T")
 class _Files:
     """Both caches, as one process has opened them."""
 
-    claims: diskcache.Cache
-    results: diskcache.Cache
+    claims: _RecordCache
+    results: _RecordCache
     pid: int
 
 
@@ -128,9 +128,8 @@ class DiskStore(CompareAndSwapStore):
             if after.result != before.result:
                 with files.results.disk.all_or_nothing():
                     self._write(files.results, key, Entry(None, after.result), now)
-            claims = replace(after, result=None)
-            if claims != replace(before, result=None):
-                self._write(files.claims, key, claims, now)
+            if _beside_result(after) != _beside_result(before):
+                self._write(files.claims, key, replace(after, result=None), now)
             return answer
 
     def scan(self, prefix: str) -> Iterator[tuple[str, Entry]]:
@@ -157,9 +156,10 @@ class DiskStore(CompareAndSwapStore):
                     yield files
                 finally:
                     del self._step.files
-        except diskcache.Timeout as error:
-            # Raised for whatever keeps a transaction from beginning, and without a word.
-            raise StoreError(f"{self.folder} cannot be written: {error.__context__}") from error
+        except (diskcache.Timeout, sqlite3.OperationalError) as error:
+            # diskcache raises its own for whatever keeps a transaction from beginning, and without a word.
+            reason = error.__context__ if isinstance(error, diskcache.Timeout) else error
+            raise StoreError(f"{self.folder} cannot be written: {reason}") from error
 
     def close(self) -> None:
         files, self._opened, self._identity = self._opened, None, None
@@ -186,13 +186,13 @@ class DiskStore(CompareAndSwapStore):
         self._wait_for_writers("results")
         self._wait_for_writers("claims")
         shared = {"timeout": self._timeout, "disk": _BytesDisk}
-        results = _TolerantCache(
+        results = _RecordCache(
             str(self.folder / "results"),
             size_limit=self._size_limit,
             eviction_policy="least-recently-stored",
             **shared,
         )
-        claims = _TolerantCache(str(self.folder / "claims"), eviction_policy="none", **shared)
+        claims = _RecordCache(str(self.folder / "claims"), eviction_policy="none", **shared)
         return _Files(claims, results, os.getpid())
 
     def _wait_for_writers(self, cache: str) -> None:
@@ -207,12 +207,12 @@ class DiskStore(CompareAndSwapStore):
                 except sqlite3.OperationalError as error:
                     raise StoreError(f"{self.folder} cannot be written: {error}") from error
 
-    def _found(self, cache: diskcache.Cache, key: str, scopes: Sequence[str]) -> Result | Claim | None:
+    def _found(self, cache: _RecordCache, key: str, scopes: Sequence[str]) -> Result | Claim | None:
         part = self.load(key, self._record(cache, key))
         # By a later time: by an earlier one, what has been stored since would live too long.
         return rules.lookup(part, self._clock(), forgotten=self._forgotten(part, scopes))
 
-    def _keys(self, cache: diskcache.Cache) -> list[Any]:
+    def _keys(self, cache: _RecordCache) -> list[Any]:
         """Return the keys of a cache as they are in its database: those that are text are bytes."""
         # Not by diskcache, which would go on after a key that is no text, and miss others.
         path = Path(cache.directory) / DBNAME
@@ -224,23 +224,23 @@ class DiskStore(CompareAndSwapStore):
             )
             return [key for (key,) in rows]
 
-    def _record(self, cache: diskcache.Cache, key: str | bytes) -> bytes | None:
+    def _record(self, cache: _RecordCache, key: str | bytes) -> bytes | None:
         try:
-            record: bytes | None = cache.get(key, retry=False)
+            return cache.record(key)
         except UnreadableError as error:
             warn_of_unreadable(self.url, str(key), "", error)
             return None
-        return record
 
     def _entry(self, key: str, claim: bytes | None, result: bytes | None) -> Entry:
         # A power cut can leave a row without what should be in its file. That is no record.
-        return replace(self.load(key, claim), result=self.load(key, result).result)
+        entry, known = self.load(key, claim), self.load(key, result).result
+        return entry if entry.result is known else replace(entry, result=known)
 
-    def _write(self, cache: diskcache.Cache, key: str, part: Entry, now: float) -> None:
+    def _write(self, cache: _RecordCache, key: str, part: Entry, now: float) -> None:
         if part:
-            cache.set(key, self.dump(part), expire=part.seconds_left(now), retry=False)
+            cache.write(key, self.dump(part), part.seconds_left(now))
         else:
-            cache.delete(key, retry=False)
+            cache.drop(key)
 
 
 #: What is in the folder, and could have been there before.
@@ -252,6 +252,10 @@ _CONTENTS = [
 
 #: The key of the folder's identity among the claims; theirs are text.
 _IDENTITY = b"identity"
+
+
+def _beside_result(entry: Entry) -> tuple[object, ...]:
+    return entry.claim, entry.next, entry.forgotten, entry.counts
 
 
 def _folder_of(url: str) -> Path:

@@ -168,7 +168,8 @@ end
 )
 
 # The time, the scopes, the owner, its delivery, its lease, when the call was made ('' for now), for whom it
-# waited, '1' if it is fresh, and the claim that counts as lapsed, if there is one.
+# waited, '1' if it is fresh, and the claim that counts as lapsed, if there is one. If the delivery gets a
+# claim that nobody else has to do with, the answer is only the time.
 CLAIM = rule(
     """
   local called, fresh = tonumber(ARGV[6]), ARGV[8] == '1'
@@ -207,7 +208,8 @@ CLAIM = rule(
     return show_claim()
   end
   run(owner, delivery, lease, at)
-  return show_granted(before)
+  local is_usual = not claim.awaited and not claim.joined and not claim.left
+  return is_usual and at or show_granted(before)
 """,
     SHOW,
     MEET,
@@ -217,8 +219,8 @@ CLAIM = rule(
     + """
 local owner, delivery, lease = ARGV[3], ARGV[4], tonumber(ARGV[5])
 if not stored then
-  local running = {owner = owner, delivery = delivery, expires = text(now + lease), since = at}
-  return {at, claim_fresh(running, lease)}
+  claim_fresh({owner = owner, delivery = delivery, expires = text(now + lease), since = at}, lease)
+  return at
 end
 """,
     marks=MARKS_IF_NEEDED,

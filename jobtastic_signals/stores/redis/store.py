@@ -116,11 +116,17 @@ class RedisStore(Store):
     ) -> Result | Claim:
         options = number(lease), number(called), optional(waited_for), flag(fresh)
         words = encoded(owner), encoded(delivery), *options, *hold(lapsed)
-        found = self._found(key, self._decide_in(scopes, CLAIM, key, *words))
-        if found is not None:
-            return found
-        self._drop(key)
-        return self._granted(key, self._decide_in(scopes, CLAIM, key, *words))
+        answer = self._decide_in(scopes, CLAIM, key, *words)
+        if not isinstance(answer, bytes):
+            found = self._found(key, answer)
+            if found is not None:
+                return found
+            self._drop(key)
+            answer = self._decide_in(scopes, CLAIM, key, *words)
+        if not isinstance(answer, bytes):
+            return self._granted(key, answer)
+        now = float(answer)
+        return Claim(owner, now + lease, now, delivery, at=now)
 
     def renew(self, key: str, owner: str, delivery: str, lease: float, *, ran_for: float = 0.0) -> bool:
         words = encoded(owner), encoded(delivery), number(lease), number(ran_for)

@@ -39,3 +39,11 @@ def test_a_suite_without_a_store_says_what_it_needs(tmp_path):
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
     done = subprocess.run([*command, "-k", "new_key", str(tmp_path)], capture_output=True, text=True)
     assert "TestMine needs a fixture make_store: a function that is given a clock" in done.stdout
+
+
+def test_importing_the_plugin_loads_nothing_that_only_some_users_need():
+    code = "import sys, celery.apps.worker; before = set(sys.modules); import jobtastic_signals; "
+    code += "late = {'asyncio', 'diskcache', 'django', 'flask', 'psutil', 'redis', 'sqlite3'}; "
+    code += "print(late & (set(sys.modules) - before) or 'none')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "none"

@@ -127,6 +127,28 @@ def test_many_claims_are_no_reason_to_evict_one(open_disk):
     assert len(list(store.entries())) == 500
 
 
+def test_what_has_expired_is_removed_by_later_writes(open_disk):
+    store = open_disk()
+    for number in range(50):
+        put(store, f"short-{number}", b"1", 0.001)
+    time.sleep(0.01)
+    for number in range(50):
+        put(store, f"long-{number}", b"1", 1000)
+    with closing(sqlite3.connect(database(store, "results"))) as connection:
+        (count,) = connection.execute("SELECT COUNT(*) FROM Cache").fetchone()
+    assert count == 50
+
+
+def test_a_small_result_replaces_a_large_one_and_its_file(open_disk, clock):
+    store = open_disk(clock=clock)
+    put(store, "other", b"1")  # The first write of a process is diskcache's own.
+    for payload in (bytes(100_000), b"2", bytes(100_000), b"3"):
+        clock.advance(1000)
+        put(store, "key", payload, 1000)
+        assert store.lookup("key").payload == payload
+    assert list(store.folder.rglob("*.val")) == []
+
+
 def test_a_result_that_is_replaced_or_forgotten_leaves_no_file(open_disk, clock):
     store = open_disk(clock=clock)
     for _ in range(3):
@@ -381,7 +403,7 @@ def test_a_lookup_never_sees_what_is_forgotten_while_it_looks(open_disk, clock, 
     store, other = open_disk(clock=clock), open_disk(clock=clock)
     run(store, "owner")
     clock.advance(1)
-    get = store._files().results.get
+    record = store._files().results.record
 
     def forget_and_complete():
         other.forget("key") if by == "key" else other.forget_scope("tag:a", ttl=None)
@@ -389,12 +411,12 @@ def test_a_lookup_never_sees_what_is_forgotten_while_it_looks(open_disk, clock, 
 
     changes = [forget_and_complete, lambda: None]
 
-    def changed_meanwhile(*arguments, **options):
-        found = get(*arguments, **options)
+    def changed_meanwhile(key):
+        found = record(key)
         changes.pop(0)()
         return found
 
-    monkeypatch.setattr(store._files().results, "get", changed_meanwhile)
+    monkeypatch.setattr(store._files().results, "record", changed_meanwhile)
     assert store.lookup("key", scopes=["tag:a"]) is None
     assert changes == []
 
@@ -402,15 +424,15 @@ def test_a_lookup_never_sees_what_is_forgotten_while_it_looks(open_disk, clock, 
 def test_a_lookup_sees_the_claim_and_the_result_of_one_time(open_disk, monkeypatch):
     store, other = open_disk(), open_disk()
     run(store, "owner")
-    get = store._files().results.get
+    record = store._files().results.record
     changes = [lambda: complete(other, "owner", b"1"), lambda: None]
 
-    def changed_meanwhile(*arguments, **options):
-        found = get(*arguments, **options)
+    def changed_meanwhile(key):
+        found = record(key)
         changes.pop(0)()
         return found
 
-    monkeypatch.setattr(store._files().results, "get", changed_meanwhile)
+    monkeypatch.setattr(store._files().results, "record", changed_meanwhile)
     assert store.lookup("key").payload == b"1"
     assert changes == []
 

@@ -42,7 +42,8 @@ def test_what_is_no_number_is_left_out_with_a_warning(new_app, records, caplog, 
     with caplog.at_level(logging.WARNING, logger="jobtastic_signals"):
         assert run(app, body).state == "SUCCESS"
     assert seen_inside(records)[-1] == (25.0, 1, 4, None)
-    [warning] = [record.getMessage() for record in caplog.records]
+    ours = [record for record in caplog.records if record.name.startswith("jobtastic_signals")]
+    [warning] = [record.getMessage() for record in ours]
     assert "the progress that it reports cannot be used" in warning
 
 
@@ -75,7 +76,7 @@ def test_a_loop_of_many_updates_costs_a_handful_of_records():
 
 
 @pytest.mark.parametrize("options", [NEVER, {}], ids=["with options", "without"])
-def test_an_update_that_is_held_back_costs_three_calls(new_app, options):
+def test_an_update_that_is_held_back_costs_two_calls(new_app, options):
     """A loop makes millions of them."""
     app = new_app(jobtastic_progress_interval=3600)
     calls: list[str] = []
@@ -94,7 +95,7 @@ def test_an_update_that_is_held_back_costs_three_calls(new_app, options):
 
     body.delay()
     work_off(app)
-    assert calls == ["update_progress", "update", "allows"]
+    assert calls == ["update_progress", "update"]
 
 
 def test_completing_is_written_at_once_and_once():
