@@ -282,11 +282,12 @@ def test_what_sharing_would_save_and_which_calls_have_no_key(app, store, ask):
     (forecast,), (unkeyable,) = view["forecast"]["rows"], view["stats"]["rows"]
     assert (forecast["task"], forecast["calls"], forecast["runs"]) == ("proj.report", 50, 20)
     assert view["forecast"]["summary"] == (
-        "Sharing would have saved 90 s of workers' time: 30 of 50 calls needed no run of their own."
+        "Sharing would have saved 90 s of workers' time: "
+        "30 of 50 calls would have needed no run of their own."
     )
     assert (unkeyable["task"], unkeyable["no_key"]) == ("proj.unkeyable", {"<b>": 7, "**": 1})
     assert unkeyable["shown"]["no_key"] == "**: 1, <b>: 7"
-    assert view["stats"]["summary"] == "8 calls went unshared, because they have no key."
+    assert view["stats"]["summary"] == "8 calls went unshared, for want of a key."
     page = ask("").text
     assert "**: 1, &lt;b&gt;: 7" in page
     assert view["forecast"]["summary"].replace("'", "&#x27;") in page

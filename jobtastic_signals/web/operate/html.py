@@ -80,7 +80,9 @@ TABLES: Mapping[str, Sequence[Column]] = {
         Column("takeovers", "Takeovers", "number", "Claims that were taken from a lost run"),
         Column("store_failures", "Store failures", "number"),
         _SAVED,
-        Column("no_key", "Without a key", "text", "Calls that went unshared, by the argument that was why"),
+        Column(
+            "no_key", "Without a key", "argument", "Calls that went unshared, by the argument that was why"
+        ),
     ),
     "forecast": (*_COUNTED, _SAVED),
 }

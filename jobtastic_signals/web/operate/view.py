@@ -61,8 +61,8 @@ def view_of(snapshot: Snapshot, wanted: Wanted, *, may_change: bool) -> dict[str
         "states": {state: numbers[state] for state in STATES},
         "in_flight": _table(snapshot, [row for row in found if row.is_in_flight]),
         "results": _table(snapshot, [row for row in found if not row.is_in_flight]),
-        "stats": _stats(snapshot.stats, wanted.task, "Sharing saved"),
-        "forecast": _stats(snapshot.stats, wanted.task, "Sharing would have saved", _OBSERVED),
+        "stats": _stats(snapshot.stats, wanted.task),
+        "forecast": _stats(snapshot.stats, wanted.task, _OBSERVED),
         "notices": list(_notices(snapshot)),
     }
 
@@ -112,15 +112,15 @@ def _progress_text(progress: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, texts))
 
 
-def _stats(stats: Mapping[str, TaskStats], task: str, saved: str, prefix: str = "") -> dict[str, Any]:
-    """Return what was counted, the task with the most calls first, and a sentence that begins with *saved*.
+def _stats(stats: Mapping[str, TaskStats], task: str, prefix: str = "") -> dict[str, Any]:
+    """Return what was counted, the task with the most calls first, and a sentence on all of it.
 
-    :param prefix: that of the numbers.
+    :param prefix: that of the numbers: empty, or that of a forecast.
     """
     counted = [_stat(name, each, prefix) for name, each in stats.items() if task in ("", name)]
     found = [each for each in counted if each["calls"] or each["runs"] or each["no_key"]]
     found.sort(key=lambda each: (-each["calls"], each["task"]))
-    return {"rows": found[:MOST], "left_out": len(found[MOST:]), "summary": _summary(found, saved)}
+    return {"rows": found[:MOST], "left_out": len(found[MOST:]), "summary": _summary(found, prefix)}
 
 
 def _stat(name: str, stats: TaskStats, prefix: str) -> dict[str, Any]:
@@ -134,15 +134,17 @@ def _stat(name: str, stats: TaskStats, prefix: str) -> dict[str, Any]:
     return {"task": name, **numbers, "saved_seconds": saved, "no_key": no_key, "shown": texts}
 
 
-def _summary(stats: Sequence[Mapping[str, Any]], saved: str) -> str:
+def _summary(stats: Sequence[Mapping[str, Any]], prefix: str) -> str:
     if not stats:
         return ""
-    seconds = time_text(_sum(stats, ["saved_seconds"]))
+    saved = time_text(_sum(stats, ["saved_seconds"]))
     answered, calls = _sum(stats, _ANSWERED), _sum(stats, ["calls"])
     unshared = sum(sum(each["no_key"].values()) for each in stats)
     if not answered and unshared:
-        return f"{unshared:,} calls went unshared, because they have no key."
-    return f"{saved} {seconds} of workers' time: {answered:,} of {calls:,} calls needed no run of their own."
+        return f"{unshared:,} {'call' if unshared == 1 else 'calls'} went unshared, for want of a key."
+    saves, needs = ("would have saved", "would have needed") if prefix else ("saved", "needed")
+    how = f"{answered:,} of {calls:,} calls {needs} no run of their own"
+    return f"Sharing {saves} {saved} of workers' time: {how}."
 
 
 def _sum(stats: Iterable[Mapping[str, Any]], names: Iterable[str]) -> Any:
