@@ -136,12 +136,18 @@ class Decision(Protocol):
 
 @dataclass(frozen=True)
 class Served:
-    """The decision to return *value* without running the body."""
+    """The decision to end as the run of a stored result did, without running the body.
 
-    value: Any
+    :ivar error: what that run raised; ``None`` if it returned *value*.
+    """
+
+    value: Any = None
+    error: Exception | None = None
 
     def carry_out(self, run: Run, body: Callable[[], Any]) -> Any:
-        """Return the value."""
+        """Return the value, or raise the error."""
+        if self.error is not None:
+            raise self.error
         return self.value
 
 

@@ -12,6 +12,7 @@ from ..errors import JobtasticError, StoreError
 from ..installation import Installation, installation_on, required_sharing_of
 from ..keys.tags import scope_of_prefix, scope_of_tag
 from .asking import named_call
+from .inventory import release_claim
 
 __all__ = ["forget", "forget_all", "forget_tag", "release"]
 
@@ -160,11 +161,9 @@ def release(task: Task[Any, Any] | Signature[Any], /, *args: Any, **kwargs: Any)
     >>> jobtastic.uninstall(app)
     """
     installation, call = named_call(task, args, kwargs)
-    store = installation.store
-    entry = store.entry(call.key)
-    claims = [claim for claim in (entry.claim, entry.next) if claim is not None]
-    # An empty text stands for any delivery.
-    freed = [store.release(call.key, claim.owner, "") for claim in claims]
+    entry = installation.store.entry(call.key)
+    owners = [claim.owner for claim in (entry.claim, entry.next) if claim is not None]
+    freed = [release_claim(installation, call.key, owner, also_running=True) for owner in owners]
     return any(freed) or _checked(installation)
 
 

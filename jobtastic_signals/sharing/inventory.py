@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from celery import states
@@ -85,17 +86,15 @@ def rows(installation: Installation, *, task: str | None = None, only_in_flight:
     :param only_in_flight: whether to leave results out.
     """
     prefix = None if task is None else _prefix_of(installation, task)
-    names, hits = prefixes(installation), _hits(installation)
+    store, names, hits = installation.store, prefixes(installation), _hits(installation)
+    # What lists keys does not know what was forgotten together.
+    forgotten = cache(lambda prefix: store.forgotten(scope_of_prefix(prefix)))
     found: list[Row] = []
-    for key, entry in installation.store.entries(f"{SCHEME}:{'' if prefix is None else f'{prefix}:'}"):
-        if not is_key(key) or prefix not in (None, prefix_in(key)):
-            continue
-        if only_in_flight:
-            entry = Entry(entry.claim, None, entry.next)
-        elif entry.result is not None:
-            # What lists keys does not know what was forgotten together.
-            entry = installation.store.entry(key, scopes=(scope_of_prefix(prefix_in(key)),))
-        found += _rows_of(key, entry, names, hits)
+    for key, entry in store.entries(f"{SCHEME}:{'' if prefix is None else f'{prefix}:'}"):
+        if is_key(key) and prefix in (None, prefix_in(key)):
+            if only_in_flight:
+                entry = Entry(entry.claim, None, entry.next)
+            found += _rows_of(key, entry.without_forgotten(forgotten(prefix_in(key))), names, hits)
     return sorted(found, key=_order)
 
 
@@ -108,13 +107,13 @@ def rows_of(installation: Installation, key: str, scopes: Sequence[str] = ()) ->
     return sorted(_rows_of(key, entry, prefixes(installation), _hits(installation)), key=_order)
 
 
-def release_claim(installation: Installation, key: str, owner: str, *, is_running: bool) -> bool:
-    """Free a claim that was listed. Return whether it was still there.
+def release_claim(installation: Installation, key: str, owner: str, *, also_running: bool) -> bool:
+    """Free the claim of *owner*, or the one behind it. Return whether it was still there.
 
-    :param is_running: whether it was listed as running. A queued one that runs by now stays.
+    :param also_running: whether to free it while it runs. Otherwise a queued one that runs by now stays.
     """
     # An empty text stands for any delivery.
-    return installation.store.release(key, owner, "" if is_running else None)
+    return installation.store.release(key, owner, "" if also_running else None)
 
 
 def prefixes(installation: Installation) -> Mapping[str, list[str]]:

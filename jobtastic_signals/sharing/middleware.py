@@ -134,7 +134,8 @@ class Sharing(Middleware):
         if isinstance(entry, Result):
             value, readable = read_result(self._installation, run, entry)
             if readable:
-                run.decision = Raised(value) if entry.state in states.EXCEPTION_STATES else Served(value)
+                is_failure = entry.state in states.EXCEPTION_STATES
+                run.decision = Served(error=value) if is_failure else Served(value)
                 events.emit(events.run_served, run.task, key=key, task_id=run.id, owner=entry.owner)
                 logger.debug(
                     "%s[%s]: served the result of %s", run.task.name, shown(run.id), shown(entry.owner)

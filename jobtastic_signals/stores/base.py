@@ -6,9 +6,10 @@ A *key* names all identical calls. Under a key a store holds at most one *claim*
 * A *running* claim belongs to one *delivery* of a message. It holds back every other delivery.
 * Behind a running claim there may be a queued one, the *next*. When the first ends, it is the claim.
 
-Keys that are forgotten together have a *scope*. Operations that look for a result take the scopes of the key.
-A run is *forgotten* if it began before its key, or a scope of it, was last forgotten. Its result answers only
-calls that were made before it began. Where the clock shows the same time for both, the run is forgotten.
+Keys that are forgotten together have a *scope*, whose name is no key. Operations that look for a result take
+the scopes of the key. A run is *forgotten* if it began before its key, or a scope of it, was last forgotten.
+Its result answers only calls that were made before it began. Where the clock shows the same time for both,
+the run is forgotten.
 
 Keys, owners and deliveries are text. A payload is bytes that a store does not look into. Durations are
 seconds. Times are Unix times by the store's own clock, where it has one. So the clocks of hosts need not
@@ -200,10 +201,10 @@ class Store(abc.ABC):
         Refused with ``False``, changing nothing, if *delivery* does not have the claim and
 
         * another delivery has a live running claim, or
-        * a result that answers new callers is there, or one that still answers others and whose run began
-          after this one.
+        * a result that answers new callers is there, unless that is a failure and this a success, or
+        * a result that still answers others is there, and its run began after this one.
 
-        Also refused if *state* is ``"FAILURE"``, and a success is there that answers new callers or is stale.
+        Also if this is a failure, or answers no new callers, and a success is there that does or is stale.
 
         So a late owner never overwrites what came after it. A queued claim of another owner stays. A next
         claim becomes the claim, unless it is of *owner*: that is dropped as well. The result of a forgotten
@@ -263,11 +264,13 @@ class Store(abc.ABC):
     def forget_scope(self, scope: str, *, ttl: float | None) -> None:
         """Forget all keys of *scope*, in constant time, and all runs of them that have begun.
 
-        A scope has a name of its own, which is no key.
-
         :param ttl: seconds for which the store has to know that; ``None`` for ever. Results that last longer
             come back. If the scope was forgotten before, the longer time counts.
         """
+
+    @abc.abstractmethod
+    def forgotten(self, scope: str) -> float | None:
+        """Return when *scope* was last forgotten, if the store still has to know that."""
 
     @abc.abstractmethod
     def leave(self, key: str, owner: str, seat: str) -> bool | None:
@@ -284,10 +287,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def count(self, key: str, amounts: Mapping[str, float], *, ttl: float) -> None:
-        """Add *amounts* to the numbers under *key*, which are not those of any call.
-
-        :param ttl: seconds for which they are kept after that.
-        """
+        """Add *amounts* to the numbers under *key*, which no call has. They are kept for *ttl* seconds."""
 
     @abc.abstractmethod
     def counts(self, prefix: str = "") -> Iterator[tuple[str, Mapping[str, float]]]:
@@ -298,7 +298,7 @@ class Store(abc.ABC):
         """Yield what :meth:`entry` finds under each key that starts with *prefix*, in no order.
 
         Keys without a live claim and a result that answers new callers or is stale are left out. Scopes are
-        not known here. What changes meanwhile may or may not be seen.
+        not known here: see :meth:`forgotten`. What changes meanwhile may or may not be seen.
         """
 
     def close(self) -> None:  # noqa: B027  # a store may have nothing to close

@@ -162,6 +162,9 @@ class CompareAndSwapStore(ExchangingStore):
     def forget_scope(self, scope: str, *, ttl: float | None) -> None:
         self._exchanged(scope, partial(endings.forget_scope, ttl=ttl))
 
+    def forgotten(self, scope: str) -> float | None:
+        return self._last_forgotten([scope])
+
     def leave(self, key: str, owner: str, seat: str) -> bool | None:
         return self._exchanged(key, partial(endings.leave, owner=owner, seat=seat), needs_payload=False)
 

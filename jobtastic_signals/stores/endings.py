@@ -27,11 +27,12 @@ def complete(
     before, began, known = entry.claim, now - ran_for, entry.result_for(now, forgotten)
     if before is not None and delivery is not None and before.delivery == delivery:
         began, keeps = before.since, before.awaited
-    elif _came_after(entry, began, now, known):
+    elif _came_after(entry, began, now, known, state):
         return False, entry
     else:
         keeps = before is not None
-    if state == "FAILURE" and known is not None and known.state == "SUCCESS" and known.is_handed_out(now):
+    is_less = state == "FAILURE" or ttl == 0
+    if is_less and known is not None and known.state == "SUCCESS" and known.is_handed_out(now):
         return False, entry
     if entry.was_forgotten(began, forgotten):
         ttl, stale_for = 0.0, 0.0
@@ -118,13 +119,15 @@ def _without_claims_of(entry: Entry, owner: str) -> Entry:
     return entry.without_claim() if entry.claim is not None and entry.claim.owner == owner else entry
 
 
-def _came_after(entry: Entry, began: float, now: float, known: Result | None) -> bool:
+def _came_after(entry: Entry, began: float, now: float, known: Result | None, state: str) -> bool:
     """Return whether another run, or its result, came after one that *began* then and has no claim.
 
     :param known: the result, unless it was forgotten.
+    :param state: how the run ended. A success is worth more than a failure that is remembered.
     """
     live = entry.live_claim(now)
     if live is not None and live.is_running:
         return True
-    answers = known is not None and known.answers_new_callers(now)
+    is_more = known is not None and known.state == "FAILURE" and state == "SUCCESS"
+    answers = known is not None and known.answers_new_callers(now) and not is_more
     return answers or entry.knows_later_run(began)

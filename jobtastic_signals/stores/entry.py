@@ -243,6 +243,18 @@ class Entry:
         # In doubt, where a clock is coarse, the task runs again.
         return last is not None and began <= last
 
+    def without_forgotten(self, forgotten: float | None) -> Entry:
+        """Return what an answer shows of this entry, which was read without its scopes.
+
+        :param forgotten: when a scope of the key was last forgotten.
+        """
+        claim, result = self.claim, self.result
+        if claim is not None:
+            claim = replace(claim, forgotten=self.forgotten_at(claim, forgotten) or claim.forgotten)
+        if result is not None and self.was_forgotten(result.began, forgotten):
+            result = None
+        return replace(self, claim=claim, result=result)
+
     def forgotten_at(self, claim: Claim, forgotten: float | None) -> float | None:
         """Return since when nobody joins *claim*, if that is so: see :attr:`.Claim.forgotten`."""
         if claim.is_running and self.was_forgotten(claim.since, forgotten):

@@ -39,6 +39,7 @@ IDENTITY_IS_KNOWN_FOR = 60.0
 BETWEEN_TRIES = 1.0
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]*")
+_READS = ("lookup", "entry", "forgotten")
 
 
 def _verb(
@@ -184,6 +185,7 @@ class GuardedStore:
     complete: ClassVar[Callable[..., bool]] = _verb(Store.complete, False)
     release: ClassVar[Callable[..., bool]] = _verb(Store.release, False)
     forget: ClassVar[Callable[..., bool]] = _verb(Store.forget, False)
+    forgotten: ClassVar[Callable[..., float | None]] = _verb(Store.forgotten, None)
     entry: ClassVar[Callable[..., Entry]] = _verb(Store.entry, NOTHING)
 
     def leave(self, key: str, owner: str, seat: str, *, required: bool = False) -> bool | None:
@@ -206,10 +208,7 @@ class GuardedStore:
         return [(key.removeprefix(self._scope), amounts) for key, amounts in found]
 
     def release_later(self, key: str, owner: str, delivery: str | None, until_seconds: float) -> None:
-        """Do :meth:`.Store.release`, as soon as the store answers.
-
-        :param until_seconds: how long to try; by then the claim lapses by itself.
-        """
+        """Do :meth:`.Store.release` as soon as the store answers; it lapses after *until_seconds* anyway."""
         end = time.monotonic() + until_seconds
 
         def try_again() -> None:
@@ -252,7 +251,7 @@ class GuardedStore:
             options["scopes"] = [f"{self._scope}{scope}" for scope in scopes]
 
         ask = methodcaller(name, key, *arguments, **options)
-        return self._guarded(ask, otherwise, writes=name not in ("lookup", "entry"), required=required)
+        return self._guarded(ask, otherwise, writes=name not in _READS, required=required)
 
     def _guarded(
         self, ask: Callable[[Store], T], otherwise: U, *, writes: bool = True, required: bool = False

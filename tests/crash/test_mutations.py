@@ -24,6 +24,15 @@ def test_each_safeguard_of_the_package_is_taken_out() -> None:
         "one next claim",
         "one renewal of a stale result",
         "successes",
+        "serving",
+        "bypassing",
+        "refusing duplicates",
+        "refusing",
+        "keeping what the author wants",
+        "keeping what is small",
+        "keeping the failures that are named",
+        "releasing whatever runs",
+        "tags",
         "the result kept for a next claim that is dropped",
     )
     names = {each.safeguard.partition(",")[0] for each in mutations.MUTATIONS}

@@ -271,6 +271,26 @@ def test_numbers_of_tasks_and_what_sharing_saved(app, store, ask):
     )
     assert stats["summary"].replace("'", "&#x27;") in ask("").text
     assert ask(task="proj.other").json["stats"] == {"rows": [], "left_out": 0, "summary": ""}
+    assert ask().json["forecast"] == {"rows": [], "left_out": 0, "summary": ""}
+
+
+def test_what_sharing_would_save_and_which_calls_have_no_key(app, store, ask):
+    observed = {"observed_calls": 50, "observed_hits": 30, "observed_runs": 20, "observed_saved_seconds": 90}
+    store.count("counts:proj.report", observed, ttl=60)
+    store.count("counts:proj.unkeyable", {"no_key:<b>": 7, "no_key:**": 1}, ttl=60)
+    view = ask().json
+    (forecast,), (unkeyable,) = view["forecast"]["rows"], view["stats"]["rows"]
+    assert (forecast["task"], forecast["calls"], forecast["runs"]) == ("proj.report", 50, 20)
+    assert view["forecast"]["summary"] == (
+        "Sharing would have saved 90 s of workers' time: "
+        "30 of 50 calls would have needed no run of their own."
+    )
+    assert (unkeyable["task"], unkeyable["no_key"]) == ("proj.unkeyable", {"<b>": 7, "**": 1})
+    assert unkeyable["shown"]["no_key"] == "**: 1, <b>: 7"
+    assert view["stats"]["summary"] == "8 calls went unshared, for want of a key."
+    page = ask("").text
+    assert "**: 1, &lt;b&gt;: 7" in page
+    assert view["forecast"]["summary"].replace("'", "&#x27;") in page
 
 
 def test_all_who_ask_within_a_second_share_what_was_read(app, store, key, ask, monkeypatch):

@@ -58,7 +58,8 @@ def lines_of(counts: Counts, screen: Screen) -> Iterator[str]:
         yield f"Sharing would have saved {_conclusion(observed, _OBSERVED)}."
     for name, each in counts.items():
         for argument, number in each.get("no_key", {}).items():
-            yield clean(f"{name}: {number:,} calls had no key, because of the argument {argument}.")
+            calls = f"{number:,} call{'s' * (number != 1)}"
+            yield clean(f"{name}: {calls} had no key, because of the argument {argument}.")
 
 
 def _rounded(numbers: Mapping[str, Any]) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def _released(site: Site, found: Sequence[Row], which: str) -> Answer:
 
 
 def _release(site: Site, row: Row) -> bool:
-    return release_claim(site.installation, row.key, row.owner, is_running=row.state == "running")
+    return release_claim(site.installation, row.key, row.owner, also_running=row.state == "running")
 
 
 def _number(number: int, thing: str) -> str:

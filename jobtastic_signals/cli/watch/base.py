@@ -162,7 +162,7 @@ def _number(value: Any) -> float | None:
 
 def _count(meta: Mapping[str, Any]) -> str:
     completed, total = _number(meta.get("completed")), _number(meta.get("total"))
-    if completed is None:
+    if completed is None or (completed == 0 and total is None):
         return ""
     return f"{completed:.10g}" if total is None else f"{completed:.10g}/{total:.10g}"
 

@@ -136,6 +136,9 @@ class DjangoStore(Store):
     def forget_scope(self, scope: str, *, ttl: float | None) -> None:
         self._within_time(lambda buckets: buckets.forget_scope(scope, ttl=ttl))
 
+    def forgotten(self, scope: str) -> float | None:
+        return self._within_time(lambda buckets: buckets.forgotten(scope))
+
     def leave(self, key: str, owner: str, seat: str) -> bool | None:
         return self._within_time(lambda buckets: buckets.leave(key, owner, seat))
 

@@ -52,12 +52,14 @@ COMPLETE = rule(
   local began, keeps = now - ARGV[9], claim ~= nil
   local known = result and not forgotten_since(result.began)
   local answers = known and not has_passed(result.expires)
+  local is_more = known and result.state == 'FAILURE' and state == 'SUCCESS'
   if claim and claim.delivery and ARGV[4] == '=' .. claim.delivery then
     began, keeps = claim.since, claim.awaited
-  elseif is_live() and claim.delivery or answers or result and tonumber(result.began) > began then
+  elseif is_live() and claim.delivery or answers and not is_more
+    or result and tonumber(result.began) > began then
     return 0
   end
-  if state == 'FAILURE' and known and result.state == 'SUCCESS' and (answers or is_stale()) then
+  if (state == 'FAILURE' or ttl == 0) and known and result.state == 'SUCCESS' and (answers or is_stale()) then
     return 0
   end
   if forgotten_since(began) then

@@ -179,6 +179,10 @@ class RedisStore(Store):
     def forget_scope(self, scope: str, *, ttl: float | None) -> None:
         self._run(FORGET_SCOPE, (named(SCOPE, scope),), self._time(), number(ttl))
 
+    def forgotten(self, scope: str) -> float | None:
+        mark = self._run(MARK, (named(SCOPE, scope),))
+        return None if mark is None else float(mark)
+
     def leave(self, key: str, owner: str, seat: str) -> bool | None:
         answer = self._decide(LEAVE, key, encoded(owner), encoded(seat))
         return None if answer == b"unknown" else answer == b"last"

@@ -67,6 +67,18 @@ class Forgetting(Fixtures):
         assert store.forget("key") is False
         assert run(store, "waiter", waited_for="owner") == running("waiter", clock())
 
+    def test_a_store_says_when_a_scope_was_forgotten(self, store: Store, clock: Clock) -> None:
+        first = clock()
+        store.forget_scope("tag:a", ttl=1000)
+        clock.advance(999)
+        assert store.forgotten("tag:a") == first
+        assert store.forgotten("tag:b") is None
+        clock.advance(1)
+        assert store.forgotten("tag:a") is None
+        store.forget_scope("tag:a", ttl=None)
+        clock.advance(1e6)
+        assert store.forgotten("tag:a") == first + 1000
+
     def test_forget_scope_forgets_all_keys_of_the_scope_and_no_others(
         self, store: Store, clock: Clock
     ) -> None:

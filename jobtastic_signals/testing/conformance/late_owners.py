@@ -81,6 +81,33 @@ class LateOwners(Fixtures):
         assert put(store, "key", b"third") is False
         assert store.lookup("key") == result_of("owner", clock(), b"first")
 
+    def test_a_success_replaces_a_failure_that_is_remembered(self, store: Store, clock: Clock) -> None:
+        complete(store, "one", b"error", ttl=1000, state="FAILURE")
+        clock.advance(1)
+        assert complete(store, "two", b"error", ttl=1000, state="FAILURE") is False
+        assert complete(store, "other", ttl=1000, ran_for=1.5) is False
+        assert complete(store, "other", ttl=1000) is True
+        assert store.lookup("key") == result_of("other", clock(), ttl=1000)
+
+    @pytest.mark.usefixtures("waited")
+    @pytest.mark.parametrize("stale_for", [0, 1000])
+    def test_a_result_for_no_time_replaces_no_success_that_callers_get(
+        self, store: Store, clock: Clock, stale_for: float
+    ) -> None:
+        complete(store, "owner", ttl=100, stale_for=stale_for)
+        result = store.entry("key").result
+        clock.advance(100 if stale_for else 99)
+        run(store, "refuses", fresh=True)
+        run(store, "waiter", fresh=True, called=clock())
+        assert complete(store, "refuses", b"43", ttl=0, kept_for=1000) is False
+        assert store.entry("key").result == result
+
+    @pytest.mark.usefixtures("waited")
+    def test_a_result_for_no_time_replaces_a_failure(self, store: Store, clock: Clock) -> None:
+        complete(store, "first", b"error", ttl=1000, state="FAILURE")
+        assert complete(store, "owner", ttl=0, kept_for=1000) is True
+        assert payload_of(run(store, "waiter", waited_for="owner")) == b"42"
+
     def test_complete_that_is_refused_drops_no_queued_claim(self, store: Store, clock: Clock) -> None:
         complete(store, "first", ttl=10)
         renew(store, "owner")

@@ -189,6 +189,10 @@ class StoreMachine(RuleBasedStateMachine):
     def forget_scope(self, scope: str, ttl: float | None) -> None:
         self.both("forget_scope", scope, ttl=ttl)
 
+    @rule(scope=st.sampled_from(ALL_SCOPES))
+    def forgotten(self, scope: str) -> None:
+        self.both("forgotten", scope)
+
     @rule(
         key=st.sampled_from(["counts:a", "counts:b"]), amount=st.sampled_from([1.0, 0.5, -2.0]), ttl=SECONDS
     )

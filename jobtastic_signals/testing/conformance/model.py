@@ -161,10 +161,10 @@ class Model(State):
         claim, now, good = self.claims.get(key), self.clock(), self.result_for(key, scopes)
         mine = claim if claim and claim.delivery and claim.delivery == delivery else None
         began = mine.since if mine else now - ran_for
-        if not mine and (self.runs(claim) or self.is_late(key, began, good)):
+        if not mine and (self.runs(claim) or self.is_late(key, began, state, good)):
             return False
         is_good = good and good.state == "SUCCESS" and (self.lives(good.expires) or self.is_stale(good))
-        if state == "FAILURE" and is_good:
+        if is_good and (state == "FAILURE" or ttl == 0):
             return False
         self.end(key, owner)
         if began <= self.last_forgotten(key, scopes):
@@ -179,9 +179,12 @@ class Model(State):
             self.write_index(index, key, result, index_ttl)
         return True
 
-    def is_late(self, key: str, began: float, good: Result | None) -> bool:
+    def is_late(self, key: str, began: float, state: str, good: Result | None) -> bool:
         later = self.known_result(key)
-        return (good is not None and self.lives(good.expires)) or (later is not None and later.began > began)
+        if later is not None and later.began > began:
+            return True
+        answers = good is not None and self.lives(good.expires)
+        return answers and not (good is not None and good.state == "FAILURE" and state == "SUCCESS")
 
     def end(self, key: str, owner: str) -> None:
         """Drop what *owner* has."""
@@ -245,6 +248,9 @@ class Model(State):
     def forget_scope(self, scope: str, ttl: float | None) -> None:
         end = math.inf if ttl is None else self.clock() + ttl
         self.marks[scope] = (self.clock(), max(end, self.marks.get(scope, (0.0, 0.0))[1]))
+
+    def forgotten(self, scope: str) -> float | None:
+        return self.marks[scope][0] if scope in self.marks else None
 
     def count(self, key: str, amounts: Mapping[str, float], ttl: float) -> None:
         sums, end = self.all_counts.get(key, ({}, 0.0))

@@ -39,6 +39,17 @@ class Column:
 _STATE, _TASK = Column("state", "State", "state"), Column("task", "Task", "task")
 _KEY, _OWNER = Column("key", "Key", "id"), Column("owner", "Owner", "id", "The task id")
 
+_COUNTED = (
+    _TASK,
+    Column("calls", "Calls", "number"),
+    Column("hits", "Hits", "number", "Calls that were answered by a stored result"),
+    Column("joins", "Joins", "number", "Calls that joined a run"),
+    Column("runs", "Runs", "number"),
+    Column("served", "Served", "number", "Runs that a worker answered with a stored result"),
+    Column("waits", "Waits", "number", "Messages that were sent again to wait for another run"),
+)
+_SAVED = Column("saved_seconds", "Saved", "number", "Runs avoided, times the usual duration of a run")
+
 #: The columns of the tables, by their names in JSON.
 TABLES: Mapping[str, Sequence[Column]] = {
     "in_flight": (
@@ -65,17 +76,15 @@ TABLES: Mapping[str, Sequence[Column]] = {
         _KEY,
     ),
     "stats": (
-        _TASK,
-        Column("calls", "Calls", "number"),
-        Column("hits", "Hits", "number", "Calls that were answered by a stored result"),
-        Column("joins", "Joins", "number", "Calls that joined a run"),
-        Column("runs", "Runs", "number"),
-        Column("served", "Served", "number", "Runs that a worker answered with a stored result"),
-        Column("waits", "Waits", "number", "Messages that were sent again to wait for another run"),
+        *_COUNTED,
         Column("takeovers", "Takeovers", "number", "Claims that were taken from a lost run"),
         Column("store_failures", "Store failures", "number"),
-        Column("saved_seconds", "Saved", "number", "Runs avoided, times the usual duration of a run"),
+        _SAVED,
+        Column(
+            "no_key", "Without a key", "argument", "Calls that went unshared, by the argument that was why"
+        ),
     ),
+    "forecast": (*_COUNTED, _SAVED),
 }
 
 #: What can be done to the rows of a table: the path below the page.
@@ -96,9 +105,11 @@ def html_of(name: str, view: Mapping[str, Any]) -> str:
         states="".join(_states(view)),
         tasks="".join(_tasks(view)),
         state=escape(view["state"]),
-        summary=escape(view["stats"]["summary"]),
+        stats_summary=escape(view["stats"]["summary"]),
+        forecast_summary=escape(view["forecast"]["summary"]),
         notices="".join(f"<p>{escape(notice)}</p>" for notice in view["notices"]),
         hidden_stats="" if view["stats"]["rows"] else "hidden",
+        hidden_forecast="" if view["forecast"]["rows"] else "hidden",
         hidden_reset="" if view["task"] or view["state"] else "hidden",
     )
 

@@ -175,7 +175,7 @@ class OperatorPage:
         if visit.path == "forget":
             done = installation.store.forget(key)
         elif is_sound_id(owner):
-            done = release_claim(installation, key, owner, is_running=is_running)
+            done = release_claim(installation, key, owner, also_running=is_running)
         else:
             raise Refusal(400, "malformed_owner", "give the owner of a row as the parameter owner")
         self._snapshots.drop()

@@ -24,6 +24,10 @@ _SHORT = 8
 
 #: The numbers of calls and runs that needed no run of their own.
 _ANSWERED = ("hits", "joins", "served")
+_NUMBERS = ("calls", *_ANSWERED, "waits", "takeovers", "runs", "store_failures")
+
+#: What the numbers of a forecast begin with.
+_OBSERVED = "observed_"
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ def view_of(snapshot: Snapshot, wanted: Wanted, *, may_change: bool) -> dict[str
         "in_flight": _table(snapshot, [row for row in found if row.is_in_flight]),
         "results": _table(snapshot, [row for row in found if not row.is_in_flight]),
         "stats": _stats(snapshot.stats, wanted.task),
+        "forecast": _stats(snapshot.stats, wanted.task, _OBSERVED),
         "notices": list(_notices(snapshot)),
     }
 
@@ -107,33 +112,39 @@ def _progress_text(progress: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, texts))
 
 
-def _stats(stats: Mapping[str, TaskStats], task: str) -> dict[str, Any]:
-    """Return what was counted, the task with the most calls first, and a sentence on all of it."""
-    all_tasks = [_stat(name, each) for name, each in stats.items() if task in ("", name)]
-    found = [each for each in all_tasks if each["calls"] or each["runs"]]
+def _stats(stats: Mapping[str, TaskStats], task: str, prefix: str = "") -> dict[str, Any]:
+    """Return what was counted, the task with the most calls first, and a sentence on all of it.
+
+    :param prefix: that of the numbers: empty, or that of a forecast.
+    """
+    counted = [_stat(name, each, prefix) for name, each in stats.items() if task in ("", name)]
+    found = [each for each in counted if each["calls"] or each["runs"] or each["no_key"]]
     found.sort(key=lambda each: (-each["calls"], each["task"]))
-    return {"rows": found[:MOST], "left_out": len(found[MOST:]), "summary": _summary(found)}
+    return {"rows": found[:MOST], "left_out": len(found[MOST:]), "summary": _summary(found, prefix)}
 
 
-def _stat(name: str, stats: TaskStats) -> dict[str, Any]:
-    numbers = {
-        field: getattr(stats, field)
-        for field in ("calls", *_ANSWERED, "waits", "takeovers", "runs", "store_failures")
-    }
-    saved = round(stats.saved_seconds, 3)
+def _stat(name: str, stats: TaskStats, prefix: str) -> dict[str, Any]:
+    numbers = {field: getattr(stats, prefix + field, 0) for field in _NUMBERS}
+    saved = round(getattr(stats, f"{prefix}saved_seconds"), 3)
+    no_key = {} if prefix else dict(stats.no_key)
     texts = {field: f"{number:,}" for field, number in numbers.items() if number}
     texts.update(task=one_line(name, _LONGEST), saved_seconds=time_text(saved) if saved else "")
-    return {"task": name, **numbers, "saved_seconds": saved, "shown": texts}
+    arguments = ", ".join(f"{argument}: {number:,}" for argument, number in no_key.items())
+    texts.update(no_key=one_line(arguments, _LONGEST))
+    return {"task": name, **numbers, "saved_seconds": saved, "no_key": no_key, "shown": texts}
 
 
-def _summary(stats: Sequence[Mapping[str, Any]]) -> str:
+def _summary(stats: Sequence[Mapping[str, Any]], prefix: str) -> str:
     if not stats:
         return ""
     saved = time_text(_sum(stats, ["saved_seconds"]))
     answered, calls = _sum(stats, _ANSWERED), _sum(stats, ["calls"])
-    return (
-        f"Sharing saved {saved} of workers' time: {answered:,} of {calls:,} calls needed no run of their own."
-    )
+    unshared = sum(sum(each["no_key"].values()) for each in stats)
+    if not answered and unshared:
+        return f"{unshared:,} {'call' if unshared == 1 else 'calls'} went unshared, for want of a key."
+    saves, needs = ("would have saved", "would have needed") if prefix else ("saved", "needed")
+    how = f"{answered:,} of {calls:,} calls {needs} no run of their own"
+    return f"Sharing {saves} {saved} of workers' time: {how}."
 
 
 def _sum(stats: Iterable[Mapping[str, Any]], names: Iterable[str]) -> Any:

@@ -27,7 +27,8 @@ const NOT_DONE = {
   release: "There was no such claim any more. Its run may have begun or ended.",
   forget: "There was no such result any more.",
 };
-const TABLES = ["in_flight", "results", "stats"];
+const COUNTED = ["stats", "forecast"];
+const TABLES = ["in_flight", "results", ...COUNTED];
 
 const find = (id) => document.getElementById(id);
 const live = document.querySelector(".live");
@@ -97,8 +98,10 @@ function show(view) {
   find("updated").textContent = `Updated ${new Date().toLocaleTimeString()}`;
   showNotices(view.notices);
   showChoices(view);
-  find("summary").textContent = view.stats.summary;
-  find("stats").closest("section").hidden = !view.stats.rows.length;
+  for (const name of COUNTED) {
+    setText(find(`${name}-summary`), view[name].summary);
+    find(name).closest("section").hidden = !view[name].rows.length;
+  }
   for (const name of TABLES) showTable(name, view[name]);
 }
 

@@ -159,6 +159,19 @@ def test_a_viewer_has_no_buttons_that_change_anything(open_page, rig, task, page
     assert page.run("return document.querySelectorAll('.action, [data-action]').length") == 0
 
 
+def test_what_sharing_would_save_appears_by_itself(open_page, rig, task, page):
+    rig.store.claim(key_in(task), "one", WORKER, 300)
+    open_page(task)
+    wait_until(lambda: is_live(page) and rows(page), what="the row")
+    summary = "const line = document.getElementById('forecast-summary'); return line.innerText"
+    assert page.run(summary) == ""
+    rig.store.count(f"counts:{task}", {"observed_calls": 3, "observed_joins": 2}, ttl=600)
+    wait_until(lambda: "2 of 3 calls would have needed" in page.run(summary), what="the forecast")
+    page.run("document.getElementById('forecast-summary').click()")
+    assert [cell for cell in rows(page, "forecast")[0] if cell] == [task, "3", "2"]
+    assert not page.complaints()
+
+
 def test_what_has_the_focus_keeps_it_while_rows_come_and_go(open_page, rig, task, page):
     for owner in ("one", "two"):
         rig.store.claim(key_in(task), owner, WORKER, 300)

@@ -148,7 +148,8 @@ def test_the_rows_as_json(site, claimed, store):
     assert reply.headers["Cache-Control"] == "no-store"
     view = reply.json()
     assert set(view) == {
-        "may_change", "task", "state", "tasks", "states", "in_flight", "results", "stats", "notices"
+        "may_change", "task", "state", "tasks", "states", "in_flight", "results", "stats", "forecast",
+        "notices",
     }  # fmt: skip
     (row,) = view["in_flight"]["rows"]
     assert set(row) == {

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import abc
 import multiprocessing
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from jobtastic_signals.sharing.origin import origin_of
 
 from .project import close, create_app
+
+T = TypeVar("T")
 
 PROCESSES = 8
 TIMEOUT = 120
@@ -29,7 +33,31 @@ class Answer(NamedTuple):
     value: Any
 
 
-class Crowd:
+class Callers(abc.ABC):
+    """Eight callers."""
+
+    @abc.abstractmethod
+    def ask(self, function: Callable[..., T], *arguments: Any) -> list[T]:
+        """Let each call *function* with its project and *arguments*, all at once. Return what they got."""
+
+    def call(self, name: str, args: Any, calls: int, **options: Any) -> list[Answer]:
+        """Let each call the task *name* so many times, all at once. Return all answers."""
+        return [answer for found in self.ask(_call_many, name, args, options, calls) for answer in found]
+
+
+class Threads(Callers):
+    """Eight threads of this process, where a store in memory is."""
+
+    def __init__(self, project: SimpleNamespace) -> None:
+        self._project = project
+
+    def ask(self, function: Callable[..., T], *arguments: Any) -> list[T]:
+        with ThreadPoolExecutor(PROCESSES) as pool:
+            asked = [pool.submit(function, self._project, *arguments) for _ in range(PROCESSES)]
+            return [each.result() for each in asked]
+
+
+class Crowd(Callers):
     """Eight processes that call the tasks of the project *made*."""
 
     def __init__(self, made: Mapping[str, Any]) -> None:
@@ -43,9 +71,8 @@ class Crowd:
             self._processes[-1].start()
         self._ask(_be_ready)  # It takes seconds to start them all.
 
-    def call(self, name: str, args: Any, calls: int, **options: Any) -> list[Answer]:
-        """Let each process call the task *name* so many times, all at once. Return all answers."""
-        return [answer for found in self._ask(_call_many, name, args, options, calls) for answer in found]
+    def ask(self, function: Callable[..., T], *arguments: Any) -> list[T]:
+        return self._ask(function, *arguments)
 
     @contextmanager
     def reading(self, name: str, args: Any, threads: int) -> Iterator[set[Answer]]:

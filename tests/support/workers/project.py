@@ -382,6 +382,18 @@ def _define(app: Celery, journal: Path) -> dict[str, Task]:
         span(self, token)
         return [token, self.request.id]
 
+    @task(
+        herd_avoidance_timeout=HERD,
+        cache_duration=600,
+        cache_when=lambda value: value[1] != "refused",
+        cache_max_bytes=1000,
+        cache_tags=lambda token, how: [f"of:{token}"],
+    )
+    def held_picky(self: Task, token: str, how: str) -> Any:
+        """Return what is ``"kept"``, ``"refused"`` or ``"large"``."""
+        span(self, token)
+        return [self.request.id, how, "x" * 2000 * (how == "large")]
+
     @task(herd_avoidance_timeout=HERD, cache_failures_for={LookupError: 600}, autoretry_for=(OSError,))
     def held_failing(self: Task, token: str) -> None:
         span(self, token)

@@ -11,6 +11,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from celery import Celery, _state, signals
+from celery.contrib.testing.worker import start_worker
+
 from jobtastic_signals.installation import installation_on
 from jobtastic_signals.stores import Claim
 from tests.support.servers import wait_until
@@ -60,6 +63,24 @@ class Rig:
     def log(self) -> str:
         """Return what all workers have logged."""
         return "\n".join(log.read_text() for log in self.logs)
+
+
+@contextmanager
+def worker_in_this_process(app: Celery) -> Iterator[None]:
+    """Run a worker whose pool is threads, and leave logging and the current app as they were."""
+    default, current = _state.default_app, _state._tls.current_app
+    signals.setup_logging.connect(_leave_logging_alone)
+    try:
+        with start_worker(app, pool="threads", concurrency=3, perform_ping_check=False):
+            yield
+    finally:
+        signals.setup_logging.disconnect(_leave_logging_alone)
+        _state.set_default_app(default)
+        _state._tls.current_app = current
+
+
+def _leave_logging_alone(**info: Any) -> None:
+    """Stand for a user's own setup. Celery configures nothing then."""
 
 
 def go_on(project: SimpleNamespace, token: str) -> None:

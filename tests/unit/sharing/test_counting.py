@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -91,6 +92,17 @@ def test_failed_runs_count_and_eager_ones(app):
     double.apply((1,))
     double.apply((1,))
     assert numbers(app) == {"runs": 2, "served": 1}
+
+
+def test_a_failure_that_is_served_counts_as_served(app):
+    @app.task(name=NAME, shared=False, cache_failures_for={LookupError: 60}, **BOTH)
+    def double(n):
+        raise LookupError(n)
+
+    for _ in range(3):
+        double.apply_async((1,), task_id=uuid.uuid4().hex)
+    work_off(app)
+    assert numbers(app) == {"calls": 3, "runs": 1, "served": 2}
 
 
 def test_saved_seconds_are_runs_avoided_times_their_usual_duration(app):

@@ -11,7 +11,7 @@ import pytest
 from celery import Celery, Task, states
 from celery.exceptions import Ignore, MaxRetriesExceededError, Reject
 
-from jobtastic_signals import UserFacingError, events, forget, task_status
+from jobtastic_signals import UserFacingError, cached, events, forget, task_status
 from jobtastic_signals.stores.memory import MemoryStore
 from tests.support.calls import BOTH, CACHE, HERD
 from tests.support.unit_apps import (
@@ -95,6 +95,21 @@ def test_a_call_that_was_made_before_the_run_is_served_after_that_time(app, cloc
     execute(receive(app, other))
     assert runs == [first.id]
     assert second.state == states.FAILURE
+
+
+def test_a_success_replaces_the_failure_of_a_run_that_overlapped(app):
+    @app.task(name="proj.task", shared=False, cache_failures_for={LookupError: 60}, **CACHE)
+    def task():
+        if not failed:
+            failed.append(True)
+            elsewhere(task.apply)
+            assert repr(cached(task).exception) == "LookupError('gone')"
+            return "well"
+        raise LookupError("gone")
+
+    failed: list[bool] = []
+    task.apply()
+    assert cached(task).value == "well"
 
 
 def test_the_class_nearest_to_the_exceptions_own_decides(app, clock):

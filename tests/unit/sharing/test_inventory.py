@@ -103,6 +103,29 @@ def test_what_was_forgotten_with_its_task_is_not_there(app, store, key, clock):
     assert rows(installed_on(app)) == rows_of(installed_on(app), key) == []
 
 
+def test_a_run_that_was_forgotten_with_its_task_is_marked(app, store, key):
+    store.claim(key, "one", WORKER, 30)
+    assert not only_row(app).is_forgotten
+    store.forget_scope(scope_of_prefix("report"), ttl=60)
+    assert only_row(app).is_forgotten
+
+
+def test_the_store_is_asked_a_few_times_however_much_it_holds(app, clock):
+    class Counted(MemoryStore):
+        asked = 0
+
+        def __getattribute__(self, name):
+            if name in ("entries", "entry", "lookup", "counts", "forgotten"):
+                type(self).asked += 1
+            return super().__getattribute__(name)
+
+    store = use_store(app, Counted("memory://", clock=clock))
+    for n in range(50):
+        store.complete(key_of(app.tasks["report"], n), "one", None, b"", ttl=60)
+    assert len(rows(installed_on(app))) == 50
+    assert Counted.asked == 3
+
+
 def test_rows_of_one_task_are_found_by_its_name_and_by_the_prefix_of_its_keys(app, store, key):
     other = key_of(app.tasks["total"], 1)
     for each in (key, other):

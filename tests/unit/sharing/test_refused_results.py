@@ -72,6 +72,24 @@ def test_the_claim_of_a_run_whose_result_is_refused_is_released(app, memory, ref
     assert stored == []
 
 
+@each_way
+@pytest.mark.parametrize("stale_for", [0, 60])
+def test_a_result_that_is_refused_never_replaces_one_that_others_still_get(app, clock, refusing, stale_for):
+    texts = iter([SMALL, LARGE, LARGE])
+
+    def body():
+        return next(texts)
+
+    options = {"cache_duration": 60, "herd_avoidance_timeout": 60, "cache_stale_for": stale_for}
+    task = real(app.task(body, name="proj.task", shared=False, **options, **refusing))
+    task.apply()
+    clock.advance(61 if stale_for else 1)
+    own = [task.apply_async(task_id=uuid.uuid4().hex, refresh=True) for _ in range(2)]
+    work_off(app)
+    assert [result.get(timeout=1) for result in own] == [LARGE, LARGE]
+    assert cached(task).value == SMALL
+
+
 def test_the_limit_is_the_size_that_the_serializer_writes(app):
     body = b'["application/json", "utf-8"]\n"%s"' % SMALL.encode()
     for limit, is_kept in ((len(body), True), (len(body) - 1, False)):
