@@ -75,7 +75,7 @@ def test_a_task_without_options_tells_too(project, token):
     assert result.get(timeout=TIMEOUT) is None
 
 
-@on("redis-prefork", "redis-threads")
+@on("redis-prefork", rarely=["redis-threads"])
 def test_a_group_is_told_as_one(project, token):
     tokens = [f"{token}-{n}" for n in range(3)]
     result = group(project.told.s(each, 2) for each in tokens).apply_async()
@@ -147,7 +147,7 @@ def test_the_second_run_of_a_task_that_says_nothing_is_estimated(project, token)
     second.get(timeout=TIMEOUT)
 
 
-@on("redis-prefork", "redis-threads")
+@on("redis-prefork", rarely=["redis-threads"])
 def test_a_million_updates_write_fewer_than_30_records_a_second(project, token):
     updates = 1_000_000
     client = redis.Redis.from_url(project.app.conf.result_backend)
