@@ -1,5 +1,6 @@
 """What is the disk store's own: its folder, its size, its refusal of pickles, and its identity."""
 
+import os
 import pickle
 import sqlite3
 import stat
@@ -472,3 +473,28 @@ def test_a_thread_that_closes_the_store_disturbs_no_operation_of_another(open_di
             together.abort()
     closed.result()
     assert len(list(store.entries())) == 100
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_no_process_is_forked_while_another_thread_is_in_the_database(open_disk):
+    """The child would inherit SQLite's locks, and wait for ever or find the database locked."""
+    store, began, about_to_fork, over = open_disk(), *(threading.Event() for _ in range(3))
+
+    def write():
+        with store.in_one_step():
+            began.set()
+            about_to_fork.wait()
+            time.sleep(0.1)  # Only so that a fork that does not wait comes before the end.
+            over.set()
+
+    with ThreadPoolExecutor(1) as writer:
+        written = writer.submit(write)
+        began.wait()
+        about_to_fork.set()
+        child = os.fork()
+        if child == 0:
+            works = over.is_set() and run(store, "owner").owner == "owner"
+            os._exit(0 if works else 1)
+        written.result()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert store.lookup("key").owner == "owner"
