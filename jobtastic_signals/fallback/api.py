@@ -197,14 +197,12 @@ def _on_commit(task: Task[Any, Any] | Signature[Any], args: Any, kwargs: Any, *,
 async def _in_thread(
     task: Task[Any, Any] | Signature[Any], args: Any, kwargs: Any, *, eagerly: bool
 ) -> AsyncResult[Any]:
-    import asyncio  # Whoever awaits this has it.
+    from asyncio import wrap_future  # Most processes need no event loop.
 
     planned = planned_call(task, args, kwargs, {})
     called = planned[0]
     # Not in the threads of the loop, which may be few, and are for others.
     work = in_thread(as_caller(called.app, partial(call_or_answer, planned, eagerly=eagerly)))
-    from asyncio import wrap_future  # Most processes need no event loop.
-
     result = await wrap_future(work.outcome)
     if not isinstance(result, EagerResult):
         # As for a call in this thread.

@@ -104,8 +104,8 @@ class Wait:
 
     @property
     def is_nearly_over(self) -> bool:
-        """Whether the run has just ended, or is about to end."""
-        return self.left is not None and self.left <= LONGEST_STAY and not self.overdue
+        """Whether the run is about to end. One that is long overdue only seems so."""
+        return self.left is not None and max(self.left, self.overdue) <= LONGEST_STAY
 
     def carry_out(self, run: Run, body: Callable[[], Any]) -> Any:
         """Send the message again, and raise ``Ignore``. If that fails, run the body."""

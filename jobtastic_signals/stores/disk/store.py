@@ -25,6 +25,7 @@ import diskcache
 from diskcache.core import DBNAME
 
 from ...errors import SettingError, StoreError
+from ...support.forks import fork_gate
 from ...support.redaction import redacted_repr
 from ...support.safe_text import safe_repr
 from .. import rules
@@ -83,6 +84,7 @@ class DiskStore(CompareAndSwapStore):
         self._identity: str | None = None
         # The files that this thread has a transaction on.
         self._step = threading.local()
+        self._gate = fork_gate()
 
     @property
     def identity(self) -> str:
@@ -150,7 +152,7 @@ class DiskStore(CompareAndSwapStore):
             return
         files = self._files()
         try:
-            with files.claims.transact(retry=False):
+            with self._gate, files.claims.transact(retry=False):
                 self._step.files = files
                 try:
                     yield files
@@ -164,8 +166,9 @@ class DiskStore(CompareAndSwapStore):
     def close(self) -> None:
         files, self._opened, self._identity = self._opened, None, None
         if files is not None:
-            files.claims.close()
-            files.results.close()
+            with self._gate:
+                files.claims.close()
+                files.results.close()
 
     def _files(self) -> _Files:
         # An operation asks once, and goes on with that whatever other threads open or close meanwhile.
@@ -174,7 +177,8 @@ class DiskStore(CompareAndSwapStore):
             # Those of the parent are closed first: SQLite would take the parent's locks for its own. And
             # diskcache could take a thread of this process for one that was in a transaction there.
             self.close()
-            files = self._opened = self._open()
+            with self._gate:
+                files = self._opened = self._open()
         return files
 
     def _open(self) -> _Files:
@@ -216,7 +220,7 @@ class DiskStore(CompareAndSwapStore):
         """Return the keys of a cache as they are in its database: those that are text are bytes."""
         # Not by diskcache, which would go on after a key that is no text, and miss others.
         path = Path(cache.directory) / DBNAME
-        with closing(sqlite3.connect(path, timeout=self._timeout)) as connection:
+        with self._gate, closing(sqlite3.connect(path, timeout=self._timeout)) as connection:
             rows = connection.execute(
                 "SELECT CASE typeof(key) WHEN 'text' THEN CAST(key AS BLOB) ELSE 0 END FROM Cache "
                 "WHERE NOT (typeof(key) = 'blob' AND key = ?)",
@@ -226,7 +230,8 @@ class DiskStore(CompareAndSwapStore):
 
     def _record(self, cache: _RecordCache, key: str | bytes) -> bytes | None:
         try:
-            return cache.record(key)
+            with self._gate:
+                return cache.record(key)
         except UnreadableError as error:
             warn_of_unreadable(self.url, str(key), "", error)
             return None

@@ -10,6 +10,7 @@ import pytest
 from jobtastic_signals.stores import open_store
 from tests.support.checks import PROJECT
 from tests.support.commands import WITHOUT_RICH, run, started, without_codes
+from tests.support.rare import rare
 
 OWNERS = [str(uuid.uuid4()) for _ in range(3)]
 RUNNING, CACHED = (f"v1:proj.report:{digit * 40}" for digit in "ab")
@@ -58,7 +59,7 @@ def test_a_list_is_whole_in_a_pipe_and_fits_in_a_terminal(celery):
     assert lines[-1].split()[:4] == ["proj.report", "bbbbbbbb", "cached", OWNERS[2][:8]]
 
 
-@pytest.mark.parametrize("place", ["disk", "redis"], indirect=True)
+@pytest.mark.parametrize("place", ["disk", rare("redis")], indirect=True)
 def test_what_a_table_shows_can_be_given_to_the_other_commands(celery):
     assert celery("show", "bbbb")[1].splitlines()[-1] == "value     7"
     assert celery("forget", "--key", "bbbb") == (0, f"Forgot the result of {CACHED}.\n", "")
@@ -67,7 +68,7 @@ def test_what_a_table_shows_can_be_given_to_the_other_commands(celery):
     assert celery("forget", "--key", CACHED) == (1, "", f"There is no result of {CACHED}.\n")
 
 
-@pytest.mark.parametrize("key", ["q", "xyzq"])
+@pytest.mark.parametrize("key", [rare("q"), "xyzq"])
 def test_q_ends_top_and_leaves_the_terminal_as_it_was(project, place, key):
     with started(project, "jobtastic", "top", columns=80, reads=True, STORE=place) as command:
         command.wait_for("q quits")

@@ -10,7 +10,7 @@ from tests.support.stores.operations import PATIENT
 
 class TestMemoryStore(StoreConformance):
     shared_by_processes = False
-    examples, rounds = 150, 50
+    examples, rounds = 50, 20
 
     @pytest.fixture
     def make_store(self):

@@ -1,5 +1,6 @@
 """What is the disk store's own: its folder, its size, its refusal of pickles, and its identity."""
 
+import os
 import pickle
 import sqlite3
 import stat
@@ -7,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 
 import diskcache
@@ -472,21 +474,49 @@ def test_a_store_that_another_process_keeps_locked_says_so_when_its_timeout_is_o
 
 
 def test_a_thread_that_closes_the_store_disturbs_no_operation_of_another(open_disk):
-    store, stop = open_disk(timeout=0.5), threading.Event()
+    """They meet once for each key. SQLite's lock is not fair: one that never pauses can starve the other."""
+    store, keys, together = open_disk(timeout=PATIENT), range(50), threading.Barrier(2)
 
     def close():
-        while not stop.is_set():
-            store.close()
-            store.lookup("key")
-        store.close()
+        with suppress(threading.BrokenBarrierError):
+            for _ in keys:
+                together.wait()
+                store.close()
+                store.lookup("key")
 
-    closer = threading.Thread(target=close)
-    closer.start()
-    try:
-        for number in range(200):
-            assert run(store, "owner", f"key-{number}").owner == "owner"
-            assert complete(store, "owner", key=f"key-{number}", index=f"index-{number}") is True
-    finally:
-        stop.set()
-        closer.join()
-    assert len(list(store.entries())) == 400
+    with ThreadPoolExecutor(1) as closer:
+        closed = closer.submit(close)
+        try:
+            for number in keys:
+                together.wait()
+                assert run(store, "owner", f"key-{number}").owner == "owner"
+                assert complete(store, "owner", key=f"key-{number}", index=f"index-{number}") is True
+        finally:
+            together.abort()
+    closed.result()
+    assert len(list(store.entries())) == 100
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_no_process_is_forked_while_another_thread_is_in_the_database(open_disk):
+    """The child would inherit SQLite's locks, and wait for ever or find the database locked."""
+    store, began, about_to_fork, over = open_disk(), *(threading.Event() for _ in range(3))
+
+    def write():
+        with store.in_one_step():
+            began.set()
+            about_to_fork.wait()
+            time.sleep(0.1)  # Only so that a fork that does not wait comes before the end.
+            over.set()
+
+    with ThreadPoolExecutor(1) as writer:
+        written = writer.submit(write)
+        began.wait()
+        about_to_fork.set()
+        child = os.fork()
+        if child == 0:
+            works = over.is_set() and run(store, "owner").owner == "owner"
+            os._exit(0 if works else 1)
+        written.result()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert store.lookup("key").owner == "owner"

@@ -18,6 +18,7 @@ from jobtastic_signals.stores.disk import DiskStore
 from jobtastic_signals.stores.entry import FORMAT_VERSION
 from jobtastic_signals.stores.guard import GuardedStore
 from jobtastic_signals.stores.records import dump
+from tests.support.rare import mainly
 from tests.support.servers import memcached, redis_server
 from tests.support.stores.operations import PATIENT
 from tests.support.stores.planting import Plant, in_a_disk, in_a_django_cache, in_a_memcached, in_a_redis
@@ -181,7 +182,7 @@ STORES = {
 }
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=mainly("disk", "redis", "memcached", of=STORES))
 def subject(request: pytest.FixtureRequest, tmp_path: Any, django_conf: Any) -> Iterator[Subject]:
     with STORES[request.param](tmp_path, django_conf) as subject:
         yield subject

@@ -66,7 +66,7 @@ def store(make_store):
 
 
 class TestRedisStore(StoreConformance):
-    examples = 40
+    examples = 20
 
     @pytest.fixture
     def make_store(self, make_store):

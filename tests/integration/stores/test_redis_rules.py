@@ -208,28 +208,49 @@ def open_with(server):
         yield open_with
 
 
-@hypothesis.settings(
-    max_examples=400,
-    deadline=None,
-    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow],
-)
-@hypothesis.example([*KEPT, ("complete", ("bob", "w/2", b"late"), {"ttl": 0.0, "ran_for": 50.0})])
-@hypothesis.example([*KEPT, ("complete", ("bob", "w/2", b"as late"), {"ttl": None})])
-@hypothesis.example([("lookup_or_claim", (each, 100.0), {"expires": 50.0}) for each in ("ann", "bob")])
-@hypothesis.example([*KEPT, ("claim", ("bob", "w/2", 100.0), {"called": 1.0})])
-@hypothesis.example([*KEPT, ("claim", ("bob", "w/2", 100.0), {"waited_for": HOLDER})])
-@hypothesis.example([*REFRESHED, ("advance", (100.0,), {}), ("lookup_or_claim", ("cid", 100.0), {})])
-@hypothesis.example([*JOINED, ("advance", (100.0,), {}), ("claim", ("bob", "w/2", 100.0), {})])
-@hypothesis.example([*JOINED, ("advance", (100.0,), {}), ("claim", ("ann", "w/2", 100.0), {})])
-@hypothesis.example([*GIVEN_UP, ("release", ("ann", None), {})])
-@hypothesis.example(
-    [*ABANDONED, ("release", ("ann", "w/1"), {"requeue": 50.0}), ("lookup_or_claim", ("bob", 100.0), {})]
-)
-@hypothesis.example(
-    [*FORGOTTEN, ("complete", ("ann", "w/1", b""), {"ttl": 50.0, "index": "key", "index_ttl": 50.0})]
-)
-@hypothesis.given(st.builds(operator.add, BEGINNINGS, st.lists(OPERATIONS, min_size=5, max_size=25)))
+#: Found by this test, or by those who thought of them.
+FOUND = [
+    [*KEPT, ("complete", ("bob", "w/2", b"late"), {"ttl": 0.0, "ran_for": 50.0})],
+    [*KEPT, ("complete", ("bob", "w/2", b"as late"), {"ttl": None})],
+    [("lookup_or_claim", (each, 100.0), {"expires": 50.0}) for each in ("ann", "bob")],
+    [*KEPT, ("claim", ("bob", "w/2", 100.0), {"called": 1.0})],
+    [*KEPT, ("claim", ("bob", "w/2", 100.0), {"waited_for": HOLDER})],
+    [*REFRESHED, ("advance", (100.0,), {}), ("lookup_or_claim", ("cid", 100.0), {})],
+    [*JOINED, ("advance", (100.0,), {}), ("claim", ("bob", "w/2", 100.0), {})],
+    [*JOINED, ("advance", (100.0,), {}), ("claim", ("ann", "w/2", 100.0), {})],
+    [*GIVEN_UP, ("release", ("ann", None), {})],
+    [*ABANDONED, ("release", ("ann", "w/1"), {"requeue": 50.0}), ("lookup_or_claim", ("bob", 100.0), {})],
+    [*FORGOTTEN, ("complete", ("ann", "w/1", b""), {"ttl": 50.0, "index": "key", "index_ttl": 50.0})],
+]
+
+
+def sequences(count):
+    """Try so many sequences of operations, and those that were found."""
+
+    def decorate(test):
+        for operations in FOUND:
+            test = hypothesis.example(operations)(test)
+        health = [hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow]
+        limits = hypothesis.settings(max_examples=count, deadline=None, suppress_health_check=health)
+        made_up = st.builds(operator.add, BEGINNINGS, st.lists(OPERATIONS, min_size=5, max_size=25))
+        return limits(hypothesis.given(made_up)(test))
+
+    return decorate
+
+
+@sequences(100)
 def test_the_scripts_decide_as_the_rules_do(client, open_with, operations):
+    agree(client, open_with, operations)
+
+
+@pytest.mark.thorough
+@sequences(400)
+def test_the_scripts_decide_as_the_rules_do_in_many_sequences(client, open_with, operations):
+    agree(client, open_with, operations)
+
+
+def agree(client, open_with, operations):
+    """Check that the store and the rules answer alike, and keep the same, after each of *operations*."""
     client.flushall()
     clock = Clock(1_700_000_000 + 1 / 3)
     store, model = open_with(clock), Model(clock)

@@ -27,7 +27,7 @@ def has_run(project, name, token):
     return wait_until(lambda: project.runs(name, token), what="the start of the run")
 
 
-@on("redis-prefork", "redis-threads", "rabbitmq-prefork")
+@on("redis-prefork", rarely=["redis-threads", "rabbitmq-prefork"])
 @pytest.mark.parametrize("how", ["exception", "soft limit", "ignore", "reject", "unserialisable"])
 def test_ending_in_the_body(project, token, how):
     project.ends.delay(token, how)
@@ -74,7 +74,7 @@ def test_ending_by_revoke_before_the_start(project, token):
     assert project.double.delay(token).get(timeout=TIMEOUT) == token * 2
 
 
-@on("redis-prefork", "rabbitmq-prefork")
+@on("rabbitmq-prefork", rarely=["redis-prefork"])
 def test_ending_by_expiry_in_the_queue(project, token):
     result = project.double.apply_async((token,), expires=0)
     key = project.key("double", token)

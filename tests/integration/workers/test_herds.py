@@ -53,7 +53,7 @@ def test_a_thousand_identical_calls_from_eight_processes_cost_one_run(project, t
     }
 
 
-@on("redis-threads", "redis-prefork")
+@on("redis-prefork", rarely=["redis-threads"])
 def test_different_calls_at_once_each_get_their_own_value(project, token):
     """Eight, for four threads of the worker and eight of the client."""
     with ThreadPoolExecutor(8) as pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import mean
 
 import pytest
 import redis
@@ -21,14 +22,18 @@ def go_on(project, token, step):
     let_go(Path(project.made["journal"]), token, step)
 
 
-def percent_of(project, task_id):
+def shown(project, task_id, name):
+    """Return what the progress of a run says under *name*, or the run's state without one."""
     state, record = poll(project, task_id)
-    return record["progress_percent"] if state == "PROGRESS" else state
+    return record[name] if state == "PROGRESS" else state
 
 
-def message_of(project, task_id):
-    state, record = poll(project, task_id)
-    return record["message"] if state == "PROGRESS" else state
+def step_of(project, task_id):
+    """Return which step a run of ``told`` says that it is in.
+
+    Its percentage is no sign of that: a run that starts slowly shows what earlier ones predict, and keeps it.
+    """
+    return shown(project, task_id, "message")
 
 
 def test_all_who_share_a_run_see_its_progress_step_by_step(project, token):
@@ -37,12 +42,12 @@ def test_all_who_share_a_run_see_its_progress_step_by_step(project, token):
     first, second = project.told.delay(token, 4), other.told.delay(token, 4)
     assert second.id == first.id
     for n in range(1, 5):
-        wait_until(lambda n=n: message_of(project, first.id) == f"step {n}", what=f"step {n}")
-        for result in (first, second):
-            assert (result.state, result.result["progress_percent"]) == ("PROGRESS", (n - 1) * 25)
-            assert result.result["completed"] == n - 1
+        wait_until(lambda n=n: step_of(project, first.id) == f"step {n}", what=f"step {n}")
         status = task_status(other.app, first.id)["task"]
-        assert (status["status"], status["result"]["progress_percent"]) == ("PROGRESS", (n - 1) * 25)
+        assert [first.state, second.state, status["status"]] == ["PROGRESS"] * 3
+        for record in (first.result, second.result, status["result"]):
+            assert (record["completed"], record["total"]) == (n - 1, 4)
+            assert record["progress_percent"] >= (n - 1) * 25
         go_on(project, token, n)
     assert [first.get(timeout=TIMEOUT), second.get(timeout=TIMEOUT)] == [4, 4]
     assert poll(project, first.id) == ("SUCCESS", 4)
@@ -53,10 +58,10 @@ def test_all_who_share_a_run_see_its_progress_step_by_step(project, token):
 @on("redis-prefork", "rabbitmq-prefork", rarely=["filesystem-prefork", "redis-threads"])
 def test_a_call_that_waits_shows_the_progress_of_the_run_that_it_waits_for(project, token):
     first = project.told.delay(token, 2)
-    wait_until(lambda: percent_of(project, first.id) == 0, what="the start")
+    wait_until(lambda: step_of(project, first.id) == "step 1", what="the start")
     waiting = project.told.apply_async((token, 2), task_id=f"{token}-waiting")
     go_on(project, token, 1)
-    wait_until(lambda: percent_of(project, waiting.id) == 50, what="the progress of the other")
+    wait_until(lambda: step_of(project, waiting.id) == "step 2", what="the progress of the other")
     go_on(project, token, 2)
     assert [first.get(timeout=TIMEOUT), waiting.get(timeout=TIMEOUT)] == [2, 2]
     assert poll(project, waiting.id) == ("SUCCESS", 2)
@@ -64,22 +69,27 @@ def test_a_call_that_waits_shows_the_progress_of_the_run_that_it_waits_for(proje
 
 def test_a_task_without_options_tells_too(project, token):
     result = project.told_without_options.delay(token)
-    wait_until(lambda: percent_of(project, result.id) == 25, what="the update")
+    wait_until(lambda: step_of(project, result.id) == "by a plain task", what="the update")
+    assert result.result["progress_percent"] == 25
     go_on(project, token, 1)
     assert result.get(timeout=TIMEOUT) is None
 
 
-@on("redis-prefork", "redis-threads")
+@on("redis-prefork", rarely=["redis-threads"])
 def test_a_group_is_told_as_one(project, token):
     tokens = [f"{token}-{n}" for n in range(3)]
     result = group(project.told.s(each, 2) for each in tokens).apply_async()
-    wait_until(lambda: [percent_of(project, each.id) for each in result] == [0, 0, 0], what="the start")
-    assert group_progress(result)["progress_percent"] == 0
+    wait_until(lambda: {step_of(project, each.id) for each in result} == {"step 1"}, what="the start")
+    start = group_progress(result)
+    assert start["progress_percent"] == pytest.approx(
+        mean(each.result["progress_percent"] for each in result)
+    )
     go_on(project, tokens[0], 1)
     go_on(project, tokens[1], 1)
     go_on(project, tokens[1], 2)
-    wait_until(lambda: group_progress(result)["progress_percent"] == 50, what="half of the group")
-    assert group_progress(result)["completed"] == 1
+    wait_until(lambda: group_progress(result)["completed"] == 1, what="the end of one of them")
+    wait_until(lambda: step_of(project, result[0].id) == "step 2", what="half of another one")
+    assert group_progress(result)["progress_percent"] >= 50
     for each in tokens:
         go_on(project, each, 1)
         go_on(project, each, 2)
@@ -113,7 +123,7 @@ def test_no_progress_is_left_behind_by_a_violent_end(project, token, how):
 @on_prefork
 def test_no_progress_is_left_behind_by_a_revoked_run(project, token):
     result = project.told.delay(token, 4)
-    wait_until(lambda: percent_of(project, result.id) == 0, what="the start")
+    wait_until(lambda: step_of(project, result.id) == "step 1", what="the start")
     result.revoke(terminate=True)
     wait_until(result.ready, what="the end")
     assert_stays(project, result.id, "REVOKED")
@@ -126,7 +136,9 @@ def test_the_second_run_of_a_task_that_says_nothing_is_estimated(project, token)
     first.get(timeout=TIMEOUT)
     second = project.takes.delay(f"{token}-2", 2.5)
     record = wait_until(
-        lambda: percent_of(project, second.id) not in (0, "PENDING", "STARTED") and second.result,
+        lambda: (
+            shown(project, second.id, "progress_percent") not in (0, "PENDING", "STARTED") and second.result
+        ),
         what="an estimate",
     )
     assert 10 < record["progress_percent"] < 100
@@ -135,7 +147,7 @@ def test_the_second_run_of_a_task_that_says_nothing_is_estimated(project, token)
     second.get(timeout=TIMEOUT)
 
 
-@on("redis-prefork", "redis-threads")
+@on("redis-prefork", rarely=["redis-threads"])
 def test_a_million_updates_write_fewer_than_30_records_a_second(project, token):
     updates = 1_000_000
     client = redis.Redis.from_url(project.app.conf.result_backend)

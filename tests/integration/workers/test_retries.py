@@ -39,7 +39,7 @@ def test_arguments_that_json_changes_do_not_disturb_a_retry(project, token, name
     assert_free(project, name, argument, 1)
 
 
-@on("redis-prefork", "rabbitmq-prefork")
+@on("redis-prefork", rarely=["rabbitmq-prefork"])
 def test_identical_calls_share_a_run_that_retries(project, token):
     results = [project.stubborn.delay(token, 2, 0.3) for _ in range(2)]
     wait_until(lambda: len(project.runs("stubborn", token)) >= 2, what="the first retry")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,9 @@ from tests.support.unit_apps import (
     store_of,
     work_off,
 )
+
+#: What another delivery stores as its result, "theirs".
+PAYLOAD = b'["application/json", "utf-8"]\n"theirs"'
 
 # For how long.
 
@@ -145,13 +149,12 @@ def test_a_run_that_is_about_to_end_is_waited_for_on_the_spot(app, task, waits, 
     claim = run_elsewhere(task)
     task.backend.store_result("owner", {"time_remaining": 0.4}, "PROGRESS")
     result = task.apply_async((1,), task_id="waits")
-    payload = b'["application/json", "utf-8"]\n"theirs"'
     pauses: list[float] = []
 
     def end_the_third_time(seconds):
         pauses.append(seconds)
         if len(pauses) == 3:
-            store_of(app).complete(key_of(task, 1), "owner", claim.delivery, payload, ttl=0, kept_for=3600)
+            store_of(app).complete(key_of(task, 1), "owner", claim.delivery, PAYLOAD, ttl=0, kept_for=3600)
 
     monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=time.monotonic, sleep=end_the_third_time))
     deliver_one(app)
@@ -181,6 +184,52 @@ def test_a_stay_ends_soon_if_the_run_goes_on(app, task, waits, monkeypatch, cloc
     deliver_one(app)
     assert waits == [1]
     assert waiting.LONGEST_STAY <= clock.now - began <= waiting.LONGEST_STAY + waiting.LONGEST_PAUSE
+
+
+@pytest.fixture
+def wait_for(app, task, runs, clock, monkeypatch) -> Callable[..., tuple[int, float]]:
+    """Lets a call wait for a run that reports five times a second, from its beginning on.
+
+    Returns how often the call was delivered, and how many seconds after the run it was answered.
+    """
+
+    def wait_for(takes: float, *, says: float, late: float) -> tuple[int, float]:
+        """Let the run take so many seconds, which says that it takes others; each delivery comes *late*."""
+        began, claim, times = clock.now, run_elsewhere(task), []
+
+        def pass_time(seconds: float) -> None:
+            clock.advance(seconds)
+            passed = clock.now - began
+            if passed >= takes:
+                store = store_of(app)
+                store.complete(key_of(task, 1), "owner", claim.delivery, PAYLOAD, ttl=0, kept_for=3600)
+            elif passed >= 0.2:
+                left = {"time_remaining": max(says - passed // 0.2 * 0.2, 0.0)}
+                task.backend.store_result("owner", left, "PROGRESS")
+
+        here = SimpleNamespace(monotonic=lambda: clock.now, sleep=pass_time)
+        monkeypatch.setattr(waiting, "time", here)
+        result = task.apply_async((1,), task_id="waits")
+        with events.run_waited.connected_to(lambda task, countdown, **_: times.append(countdown)):
+            while not result.ready():
+                deliver_one(app)
+                if not result.ready():
+                    pass_time(times[-1] + late)
+        assert (result.get(timeout=1), runs) == ("theirs", [])
+        return len(times) + 1, clock.now - began - takes
+
+    return wait_for
+
+
+@pytest.mark.parametrize("late", [0.0, 0.05, 0.2, 0.45])
+@pytest.mark.parametrize(
+    ("takes", "says", "most"),
+    [(2.0, 2.0, 3), (2.4, 2.0, 3), (2.0, 2.4, 3), (30.0, 30.0, 6), (30.4, 30.0, 6), (31.0, 30.0, 6)],
+)
+def test_a_call_that_waits_is_delivered_a_few_times_and_answered_soon(wait_for, takes, says, most, late):
+    deliveries, seconds = wait_for(takes, says=says, late=late)
+    assert deliveries <= most
+    assert seconds <= 1 + late
 
 
 @pytest.mark.parametrize("left", [-1, None, True, "20", float("inf"), float("nan")])
@@ -213,8 +262,7 @@ def test_it_is_served_when_the_run_it_waited_for_has_ended(app, task, runs, cloc
     deliver_one(app)
     assert result.state == states.PENDING
     clock.advance(1)
-    payload = b'["application/json", "utf-8"]\n"theirs"'
-    store_of(app).complete(key_of(task, 1), "owner", claim.delivery, payload, ttl=0, kept_for=3600)
+    store_of(app).complete(key_of(task, 1), "owner", claim.delivery, PAYLOAD, ttl=0, kept_for=3600)
     work_off(app)
     assert result.get(timeout=1) == "theirs"
     assert runs == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -73,7 +74,10 @@ def test_a_call_waits_on_a_quorum_queue(open_queue, token):
 @pytest.mark.parametrize("kind", QUEUES)
 @pytest.mark.parametrize(("seconds", "most"), [(2, 3), (30, 6)])
 def test_a_call_that_waits_is_delivered_a_few_times_and_answered_soon(open_queue, token, kind, seconds, most):
-    """The waiting call is made when the run has just begun, so it waits for all of it."""
+    """The waiting call is made when the run has just begun, so it waits for all of it.
+
+    A busy machine makes the run longer, and each second of that may cost one delivery.
+    """
     rig = open_queue(kind)
     client = rig.client
     owner = client.reports.delay(token, seconds)
@@ -84,5 +88,6 @@ def test_a_call_that_waits_is_delivered_a_few_times_and_answered_soon(open_queue
         lost = late()
     [begins], [ends] = client.runs("reports", token, "begins"), client.runs("reports", token, "ends")
     took = ends["at"] - begins["at"]
-    assert 2 <= deliveries(rig.log(), waiting.id) <= most
+    longer = ended(rig, owner.id) - begins["at"] - seconds + lost
+    assert 2 <= deliveries(rig.log(), waiting.id) <= most + math.ceil(max(longer - 0.25, 0))
     assert ended(rig, waiting.id) - ends["at"] - lost <= max(1, took / 10)
