@@ -2,8 +2,8 @@
 
 On the client, a plain call is answered by a stored result, or *joins* the run of another call. A call that is
 published *claims* its key. On the worker, a run is *served* the stored result, or *waits* for another
-delivery, or runs. In the end its result is stored, or its claim is released. ``docs/architecture.md``
-describes all of it.
+delivery, or runs. In the end its result is stored, or its claim is released.
+``docs/explanation/architecture.md`` describes all of it.
 """
 
 from __future__ import annotations
