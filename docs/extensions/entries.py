@@ -10,25 +10,13 @@ from types import ModuleType
 from typing import Any
 
 from declared import options_of_tasks, settings
+from public import MODULES
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
 import jobtastic_signals
 from jobtastic_signals.cli import jobtastic
 
-#: The modules whose ``__all__`` is public, as ``docs/compatibility.md`` says.
-MODULES = (
-    "jobtastic_signals",
-    "jobtastic_signals.errors",
-    "jobtastic_signals.events",
-    "jobtastic_signals.metrics",
-    "jobtastic_signals.stores.memory",
-    "jobtastic_signals.testing",
-    "jobtastic_signals.typing",
-    "jobtastic_signals.web.asgi",
-    "jobtastic_signals.web.django",
-    "jobtastic_signals.web.flask",
-)
 PACKAGE = Path(jobtastic_signals.__file__).parent
 SCRIPT = PACKAGE / "web" / "static" / "jobtastic-progress.js"
 SETUP = PACKAGE.parent / "setup.py"
