@@ -1,8 +1,8 @@
 """Sharing on the worker: identical calls have one run, and its result answers later ones.
 
 A run is *served* the stored result, or *waits* for another delivery, or runs. In the end its result is
-stored, or its claim is released. :mod:`.answers` is the caller's side. ``docs/architecture.md`` describes
-both.
+stored, or its claim is released. :mod:`.answers` is the caller's side.
+``docs/explanation/architecture.md`` describes both.
 """
 
 from __future__ import annotations

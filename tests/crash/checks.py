@@ -1,7 +1,7 @@
 """What is wrong with a journal: overlapping runs, wrong or too old answers, calls without an end.
 
-The exceptions are those of ``docs/sharing.md``, and no wider. They rest on records that the harness writes
-when it does the damage:
+The exceptions are those of ``docs/reference/sharing.md``, and no wider. They rest on records that the harness
+writes when it does the damage:
 
 * ``stopped``: the processes, and when the claim of each key lapsed. A run may begin beside one of theirs from
   then on.

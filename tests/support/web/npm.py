@@ -19,6 +19,8 @@ PACKAGES = {
     "idiomorph": "idiomorph@0.7.4",
     "htmx": "htmx.org@2.0.8",
     "morphdom": "morphdom@2.7.8",
+    "babel": "@babel/standalone@7.28.5",
+    "vue-compiler": "@vue/compiler-sfc@3.5.25",
 }
 
 

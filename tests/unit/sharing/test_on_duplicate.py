@@ -1,6 +1,6 @@
 """The table of ``on_duplicate`` in the documentation is what happens, cell by cell.
 
-The rows and their columns are read from ``docs/sharing.md``, so neither side can go stale.
+The rows and their columns are read from ``docs/reference/sharing.md``, so neither side can go stale.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jobtastic_signals.testing import Clock
 from tests.support.calls import HERD
 from tests.support.unit_apps import execute, installed_on, key_of, published, real, receive, store_of
 
-SHARING = Path(__file__).parents[3] / "docs" / "sharing.md"
+SHARING = Path(__file__).parents[3] / "docs" / "reference" / "sharing.md"
 
 #: What the run that is in flight returns.
 ITS_VALUE = "of the other run"
