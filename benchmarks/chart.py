@@ -9,7 +9,7 @@ from .report import Line, shown
 
 __all__ = ["svg"]
 
-ROW, NAMES, BARS, NUMBERS, TOP = 20, 330, 320, 250, 34
+ROW, NAMES, BARS, NUMBERS, TOP = 20, 430, 320, 260, 34
 
 #: The bar of a line that takes more than twice its target ends at the edge.
 MOST = 2.0
