@@ -1,118 +1,134 @@
 """What a call costs its caller and a run its worker, compared with plain Celery and with other libraries.
 
 This starts a Redis, which is broker, result backend and one of the stores. The other store is ``disk://`` in
-a temporary folder. The output shows medians, and their ratios to plain Celery.
+a temporary folder.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
-from celery_heimdall import HeimdallTask
-from celery_once import QueueOnce
-from celery_singleton import Singleton
-from rich.console import Console
-from rich.table import Table
-
-from jobtastic_signals import Jobtastic, delay_or_fail
+from jobtastic_signals import delay_or_fail
 from tests.support.servers import redis_server
 
+from .bare import redis_claim, redis_get, sqlite_transaction
+from .project import CANDIDATES, PLAIN, Project, redis_options
+from .report import Findings, Line, Table
 from .rounds import medians
 from .runs import run_of
 
 CALLS = 10
+ROUNDS = 120
+
+READ = "a bare read of the result"
+BARE_GET = "a bare GET on a socket"
+DUPLICATE = "celery-singleton, duplicate call"
+STORES = ("Redis store", "disk store")
 
 Calls = dict[str, Callable[[], Any]]
 
 
-def double(n: int, of: str = "x", year: int = 2026) -> int:
-    return 2 * n
+class Candidates:
+    """What is timed: calls on the client, and runs as a worker makes them."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.fresh = itertools.count()
+        self.apps = {name: Project(name, url, str(folder)).make_app() for name in CANDIDATES}
+        self.tasks = {name: app.tasks["double"] for name, app in self.apps.items()}
+        self.url, self.folder = f"{url}/{3 * len(CANDIDATES)}", folder
+
+    def calls(self) -> Calls:
+        plain, fresh = self.tasks[PLAIN], self.fresh
+        claim, write = redis_claim(self.url), sqlite_transaction(self.folder)
+        return {name: self._first_call(task) for name, task in self.tasks.items()} | {
+            "plain Celery, and a bare claim in Redis": lambda: (plain.delay(next(fresh)), claim()),
+            "plain Celery, and a bare claim in SQLite": lambda: (plain.delay(next(fresh)), write()),
+            "ours, without options, delay_or_fail": lambda: delay_or_fail(
+                self.tasks["ours, without options"], next(fresh)
+            ),
+            "ours, Redis store, delay_or_fail": lambda: self.tasks["ours, Redis store"].delay_or_fail(
+                next(fresh)
+            ),
+        }
+
+    def _first_call(self, task: Any) -> Callable[[], Any]:
+        return lambda: task.delay(next(self.fresh))
+
+    def answered(self) -> Calls:
+        calls: Calls = {}
+        for store in STORES:
+            calls |= self._answered_by(store)
+        for name in ("celery-singleton", "celery-once", "celery-heimdall"):
+            self.tasks[name].delay(-1)
+            calls[f"{name}, duplicate call"] = partial(self.tasks[name].delay, -1)
+        return calls | {BARE_GET: redis_get(self.url)}
+
+    def _answered_by(self, store: str) -> Iterator[tuple[str, Callable[[], Any]]]:
+        task = self.tasks[f"ours, {store}"]
+        run_of(task, [(-1,)])()
+        hit, joined = task.delay(-1), task.delay(-2)
+        assert hit.state == "SUCCESS"
+        assert task.delay(-2).id == joined.id
+        if store == STORES[0]:
+            yield READ, lambda: task.backend.get_task_meta(hit.id, cache=False)
+        yield f"{store}, cached call", lambda: task.delay(-1)
+        yield f"{store}, joining a run", lambda: task.delay(-2)
+
+    def runs(self) -> Calls:
+        """Return runs of calls that were never made, so each claims a new key."""
+        runs: Calls = {name: run_of(self.tasks[name], zip(self.fresh)) for name in CANDIDATES[:4]}
+        for store in STORES:
+            runs[f"{store}, served"] = run_of(self.tasks[f"ours, {store}"], itertools.repeat((-1,)))
+        return runs
 
 
-def make_app(url: str, name: str, store: str | None = None) -> Celery:
-    app = Celery(name, broker=f"{url}/0", backend=f"{url}/1", set_as_current=False)
-    app.conf.ONCE = {"backend": "celery_once.backends.Redis", "settings": {"url": f"{url}/2"}}
-    app.conf.singleton_backend_url = f"{url}/2"
-    if store is not None:
-        app.conf.jobtastic_store = store
-        Jobtastic(app)
-    return app
-
-
-def make_task(app: Celery, name: str, **options: Any) -> Any:
-    return app.task(name=name, shared=False, **options)(double)
-
-
-def candidates(url: str, folder: Path) -> tuple[Calls, Calls]:
-    """Return what is timed: calls on the client, and runs as a worker makes them."""
-    plain = make_app(url, "plain")
-    fresh = itertools.count()
-    without = make_task(plain, "without")
-    peers = {
-        "celery-once, first call": make_task(plain, "once", base=QueueOnce),
-        "celery-singleton, first call": make_task(plain, "singleton", base=Singleton, lock_expiry=60),
-        "celery-heimdall, first call": make_task(
-            plain, "heimdall", base=HeimdallTask, heimdall={"unique": True, "unique_timeout": 60}
-        ),
+def measure() -> Findings:
+    with tempfile.TemporaryDirectory() as folder, redis_server(Path(folder), *redis_options) as url:
+        candidates = Candidates(url, Path(folder))
+        calls = medians(candidates.calls(), calls=CALLS, rounds=ROUNDS)
+        answered = medians(candidates.answered(), calls=CALLS, rounds=ROUNDS)
+        runs = medians(candidates.runs(), calls=CALLS, rounds=ROUNDS // 2)
+    tables = {
+        "calls": Table("a first call, for its caller", "µs", calls, PLAIN),
+        "answered": Table("a call that is answered, for its caller", "µs", answered, READ),
+        "runs": Table("a run for its worker, without the message", "µs", runs, PLAIN),
     }
-    calls: Calls = {"plain Celery": lambda: without.delay(next(fresh))}
-    runs: Calls = {"plain Celery": run_of(without, zip(fresh))}
-    for store in (f"disk://{folder}/store", f"{url}/3?timeout=5"):
-        our_calls, our_runs = with_store(make_app(url, store, store), fresh)
-        scheme = store.partition(":")[0]
-        calls.update({f"{scheme}, {name}": call for name, call in our_calls.items()})
-        runs.update({f"{scheme}, {name}": run for name, run in our_runs.items()})
-    for name, peer in peers.items():
-        calls[name] = lambda peer=peer: peer.delay(next(fresh))
-    return calls, runs
+    return Findings([*first_lines(calls), *answered_lines(answered)], tables)
 
 
-def with_store(app: Celery, fresh: Iterator[int]) -> tuple[Calls, Calls]:
-    """Return the calls and runs of an app with the plugin."""
-    untouched = make_task(app, "untouched")
-    shared = make_task(app, "shared", herd_avoidance_timeout=60)
-    cached = make_task(app, "cached", herd_avoidance_timeout=60, cache_duration=600)
-    again = run_of(cached, itertools.repeat((0,)))
-    again()
-    shared.delay(0)
-    calls: Calls = {
-        "a task without options": lambda: untouched.delay(next(fresh)),
-        "a task without options, delay_or_fail": lambda: delay_or_fail(untouched, next(fresh)),
-        "first call": lambda: cached.delay(next(fresh)),
-        "first call, delay_or_fail": lambda: cached.delay_or_fail(next(fresh)),
-        "second call, joins the run": lambda: shared.delay(0),
-        "later call, answered by the stored result": lambda: cached.delay(0),
-    }
-    runs: Calls = {
-        "a task without options": run_of(untouched, zip(fresh)),
-        "a run that claims": run_of(shared, zip(fresh)),
-        "a run that claims, and stores its result": run_of(cached, zip(fresh)),
-        "a run that is served": again,
-    }
-    return calls, runs
+def first_lines(calls: dict[str, float]) -> Iterator[Line]:
+    group = "a first call"
+    limits = {"Redis store": (1.15, "Redis"), "disk store": (1.20, "SQLite")}
+    for store, (target, bare) in limits.items():
+        ours, limit = calls[f"ours, {store}"], calls[f"plain Celery, and a bare claim in {bare}"]
+        limit_of = f"plain, and a bare claim in {bare}"
+        yield Line(group, store, ours / calls[PLAIN], target, "× plain", limit / calls[PLAIN], limit_of)
+        singleton = calls["celery-singleton"]
+        yield Line(
+            group,
+            store,
+            ours / singleton,
+            1,
+            "× celery-singleton",
+            limit / singleton,
+            limit_of,
+            strictly=True,
+        )
+    without = calls["ours, without options"] / calls[PLAIN]
+    yield Line(group, "without our options", without, 1.02, "× plain")
 
 
-def show(console: Console, title: str, times: dict[str, float]) -> None:
-    table = Table("", "µs", "ratio", title=title)
-    for name, median in times.items():
-        table.add_row(name, f"{median:.0f}", f"{median / times['plain Celery']:.2f}")
-    console.print(table)
-
-
-def main() -> None:
-    console = Console()
-    with tempfile.TemporaryDirectory() as folder, redis_server(Path(folder)) as url:
-        calls, runs = candidates(url, Path(folder))
-        console.print(f"load {os.getloadavg()[0]:.1f}")
-        show(console, "a call, for its caller", medians(calls, calls=CALLS))
-        show(console, "a run, for its worker", medians(runs, calls=CALLS))
-
-
-if __name__ == "__main__":
-    main()
+def answered_lines(answered: dict[str, float]) -> Iterator[Line]:
+    for what in ("cached call", "joining a run"):
+        for store in STORES:
+            ours, read = answered[f"{store}, {what}"], answered[READ]
+            # The store must be asked, and then the result backend.
+            least = read + answered[BARE_GET] if store == STORES[0] else read
+            limit_of = "that read, and a bare GET" if store == STORES[0] else "that read alone"
+            yield Line(what, store, ours / read, 1.25, "× a bare read", least / read, limit_of)
+            yield Line(what, store, ours / answered[DUPLICATE], 0.7, "× celery-singleton's duplicate")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import joblib
@@ -17,36 +17,31 @@ from celery_heimdall import HeimdallTask
 from celery_heimdall.task import unique_key_for_task
 from celery_once import QueueOnce
 from celery_singleton import Singleton
-from rich.console import Console
-from rich.table import Table
 
 from jobtastic_signals import Jobtastic
-from jobtastic_signals.installation import required_sharing_of
 
+from .report import Findings, Line, Table
 from .rounds import medians
+from .runs import key_maker
 
 SMALL = {"customer": "acme", "year": 2026, "regions": [1, 2]}
 MEGABYTE = 1_000_000
+HEIMDALL, BLAKE2B = "celery-heimdall", "BLAKE2b alone, 1 MB"
 NUMBERS = list(range(10**6, 10**6 + 100_000))
 
 
 def report(customer: str, year: int = 2026, regions: Any = ()) -> None: ...
 
 
-def key_maker(task: Any) -> Callable[..., str]:
-    """Return what makes the key of a call of *task* with keywords, as ``apply_async`` does."""
-    task = task.app.tasks[task.name]
-    _, policy = required_sharing_of(task)
-    return lambda **kwargs: policy.keys.key(task, (), kwargs)
-
-
-def tasks() -> tuple[Celery, dict[str, Any]]:
+def tasks() -> dict[str, Any]:
     app = Celery("keys", broker="memory://", set_as_current=False)
-    app.conf.ONCE = {"backend": "celery_once.backends.Redis", "settings": {}}
+    # Singleton has a method with the name of one of our options, so the others have an app of their own.
+    theirs = Celery("their keys", broker="memory://", set_as_current=False)
+    theirs.conf.ONCE = {"backend": "celery_once.backends.Redis", "settings": {}}
     Jobtastic(app)
 
     def task(name: str, **options: Any) -> Any:
-        return app.task(name=name, shared=False, **options)(report)
+        return (theirs if "base" in options else app).task(name=name, shared=False, **options)(report)
 
     made = {
         "canonical": task("canonical", herd_avoidance_timeout=60),
@@ -56,8 +51,8 @@ def tasks() -> tuple[Celery, dict[str, Any]]:
         "unique_on": task("unique_on", base=Singleton, unique_on=list(SMALL)),
         "heimdall": task("heimdall", base=HeimdallTask, heimdall={"unique": True}),
     }
-    app.finalize()
-    return app, {name: app.tasks[each.name] for name, each in made.items()}
+    tasks = {**app.tasks, **theirs.tasks}
+    return {name: tasks[each.name] for name, each in made.items()}
 
 
 def small_calls(tasks: dict[str, Any]) -> dict[str, Callable[[], Any]]:
@@ -65,7 +60,7 @@ def small_calls(tasks: dict[str, Any]) -> dict[str, Callable[[], Any]]:
     return {
         "ours, with str": lambda: texts(**SMALL),
         "ours, canonical": lambda: canonical(**SMALL),
-        "celery-heimdall": lambda: unique_key_for_task(tasks["heimdall"], (), SMALL),
+        HEIMDALL: lambda: unique_key_for_task(tasks["heimdall"], (), SMALL),
         "celery-once": lambda: tasks["once"].get_key((), SMALL),
         "celery-singleton": lambda: tasks["singleton"].generate_lock("singleton", (), SMALL),
         "celery-singleton, unique_on": lambda: tasks["unique_on"].generate_lock("unique_on", (), SMALL),
@@ -77,7 +72,7 @@ def big_values(tasks: dict[str, Any]) -> dict[str, Callable[[], Any]]:
     canonical, texts = key_maker(tasks["canonical"]), key_maker(tasks["with str"])
     raw, ascii_text, other_text = b"x" * MEGABYTE, "x" * MEGABYTE, "ü" * (MEGABYTE // 2)
     return {
-        "BLAKE2b alone, 1 MB": lambda: hashlib.blake2b(raw, digest_size=20).hexdigest(),
+        BLAKE2B: lambda: hashlib.blake2b(raw, digest_size=20).hexdigest(),
         "1 MB of bytes": lambda: canonical(customer=raw),
         "1 MB of ASCII text": lambda: canonical(customer=ascii_text),
         "1 MB of other text": lambda: canonical(customer=other_text),
@@ -92,21 +87,23 @@ def digest_of_json(value: Any) -> str:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=20).hexdigest()
 
 
-def main() -> None:
-    console = Console()
-    app, made = tasks()
+def measure() -> Findings:
+    made = tasks()
     small = medians(small_calls(made), calls=200)
-    table = Table("", "µs", "of celery-heimdall's", title="the key of a call with three small arguments")
-    for name, median in small.items():
-        table.add_row(name, f"{median:.1f}", f"{median / small['celery-heimdall']:.2f}")
-    console.print(table)
     big = medians(big_values(made), calls=1, rounds=30)
-    table = Table("", "ms", "MB/s", title="the key of a call with one big argument")
-    for name, median in big.items():
-        table.add_row(name, f"{median / 1e3:.2f}", f"{MEGABYTE / median:.0f}" if "1 MB" in name else "")
-    console.print(table)
-    app.close()
+    return Findings(
+        list(lines(small, big)),
+        {
+            "keys": Table("the key of a call with three small arguments", "µs", small, HEIMDALL),
+            "big keys": Table("the key of a call with one big argument", "µs", big, BLAKE2B),
+        },
+    )
 
 
-if __name__ == "__main__":
-    main()
+def lines(small: dict[str, float], big: dict[str, float]) -> Iterator[Line]:
+    ours = small["ours, canonical"] / small[HEIMDALL]
+    yield Line("key of three small arguments", "", ours, 0.8, "× celery-heimdall's")
+    for what in ("1 MB of bytes", "1 MB of ASCII text"):
+        yield Line(
+            "key of 1 MB", what.removeprefix("1 MB of "), big[what] / big[BLAKE2B], 1.1, "× BLAKE2b alone"
+        )

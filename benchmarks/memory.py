@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 import psutil
@@ -14,6 +13,7 @@ from jobtastic_signals.installation import installation_on
 from jobtastic_signals.memory.middleware import MemoryWatch
 from jobtastic_signals.memory.process import resident
 
+from .report import Findings, Table
 from .rounds import medians
 
 CALLS = 100
@@ -34,8 +34,11 @@ def hooks_of(**options: object) -> Callable[[], None]:
 
     lazy = app.task(body, name="memory.body", shared=False, **options)
     task, installation = app.tasks[lazy.name], installation_on(app)
+    assert installation is not None
     [watch] = [each for each in installation.stack if isinstance(each, MemoryWatch)]
-    run = Run(task, installation.policy_of(type(task)), "some-id", (), {}, task.request)
+    policy = installation.policy_of(type(task))
+    assert policy is not None
+    run = Run(task, policy, "some-id", (), {}, task.request)
 
     def call() -> None:
         watch.before_body(run)
@@ -44,19 +47,13 @@ def hooks_of(**options: object) -> Callable[[], None]:
     return call
 
 
-def main() -> None:
+def measure() -> Findings:
     kept = psutil.Process()
-    what = {
+    what: dict[str, Callable[[], object]] = {
         "watched run": hooks_of(memleak_threshold=50),
         "run without the option": hooks_of(cache_duration=-1),
         "resident()": resident,
         "psutil, kept": kept.memory_info,
         "psutil, new": by_psutil,
     }
-    print(f"Python {sys.version.split()[0]}, microseconds, medians")
-    for name, microseconds in medians(what, calls=CALLS).items():
-        print(f"  {name:24} {microseconds:7.3f}")
-
-
-if __name__ == "__main__":
-    main()
+    return Findings(tables={"memory watch": Table("the memory watch", "µs", medians(what, calls=CALLS))})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import redis
 from celery import Celery
@@ -17,9 +18,11 @@ from tests.support.servers import redis_server
 from tests.support.workers.project import close, create_app
 from tests.support.workers.projects import wait_until_ready, worker
 
+from .report import Findings, Line, Table
 from .rounds import medians
 from .runs import run_of
 
+TQDM = "tqdm"
 ITEMS = 20_000
 UPDATES = 1_000_000
 
@@ -43,6 +46,15 @@ def bare_loop() -> None:
         pass
 
 
+def nothing(completed: int, total: int) -> None:
+    pass
+
+
+def bare_calls() -> None:
+    for n in range(ITEMS):
+        nothing(n, ITEMS)
+
+
 def updates() -> None:
     for n in range(ITEMS):
         update_progress(n, ITEMS)
@@ -59,19 +71,25 @@ def by_tqdm() -> None:
             pass
 
 
-def measure() -> dict[str, float]:
+def times_of_an_item() -> dict[str, float]:
     """Return the microseconds that each way takes for one item."""
-    what = {"bare loop": bare_loop, "update_progress": updates, "track": tracked, "tqdm": by_tqdm}
+    what = {
+        "bare loop": bare_loop,
+        "a bare call": bare_calls,
+        "update_progress": updates,
+        "track": tracked,
+        TQDM: by_tqdm,
+    }
     return {name: time / ITEMS for name, time in medians(what, calls=1, rounds=30).items()}
 
 
 def in_a_run(**options: object) -> dict[str, float]:
-    """Return what :func:`measure` finds in a run of a task with these options, as a worker makes it."""
+    """Return what :func:`times_of_an_item` finds in a run of a task with these options."""
     app = make_app()
     found: dict[str, float] = {}
 
     def body() -> None:
-        found.update(measure())
+        found.update(times_of_an_item())
 
     task = app.task(body, name="progress.measure", shared=False, **options)
     run_of(task, [()])()
@@ -88,7 +106,7 @@ def with_a_worker(folder: Path) -> tuple[float, int]:
             "result_backend": f"{url}/1",
             "jobtastic_store": f"disk://{folder}/store",
         }
-        made = {"conf": conf, "journal": str(folder / "journal")}
+        made: dict[str, Any] = {"conf": conf, "journal": str(folder / "journal")}
         project = create_app(**made)
         log = folder / "worker.log"
         with worker(made, "prefork", log, concurrency=1):
@@ -104,23 +122,27 @@ def with_a_worker(folder: Path) -> tuple[float, int]:
     return seconds, records
 
 
-def main() -> None:
-    print(f"Python {sys.version.split()[0]}, microseconds for an item, medians")
+def measure() -> Findings:
+    found = Findings()
     for title, options in {"with options": {"cache_duration": -1}, "without options": {}}.items():
-        found = in_a_run(**options)
-        print(f"\nin a task {title}")
-        for name, microseconds in found.items():
-            print(f"  {name:16} {microseconds:6.3f}")
-        print(f"  update_progress, without the loop: {found['update_progress'] - found['bare loop']:.3f}")
-        print(f"  track is {found['track'] / found['tqdm']:.2f} of tqdm")
+        times = in_a_run(**options)
+        found.tables[f"progress {title}"] = Table(f"one item, in a task {title}", "µs", times, TQDM)
+        if options:
+            found.lines += lines(times)
+    start = time.perf_counter()
+    for _ in range(UPDATES):
+        pass
+    bare = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        for _ in range(UPDATES):
-            pass
-        bare = time.perf_counter() - start
         seconds, records = with_a_worker(Path(folder))
-    print(f"\n{UPDATES} updates in a worker with Redis: {seconds - bare:.2f} s more, {records} records")
+    found.notes.append(
+        f"{UPDATES:,} updates in a worker with Redis: {seconds - bare:.2f} s more, {records} records"
+    )
+    return found
 
 
-if __name__ == "__main__":
-    main()
+def lines(times: dict[str, float]) -> Iterator[Line]:
+    loop = times["bare loop"]
+    update = (times["update_progress"] - loop) / (times["a bare call"] - loop)
+    yield Line("progress", "a throttled update_progress", update, 6, "bare calls")
+    yield Line("progress", "track, for an item", times["track"] / times[TQDM], 0.5, "× tqdm")

@@ -1,4 +1,4 @@
-"""Runs as a worker makes them, in this process and without a message."""
+"""Runs as a worker makes them and keys as a caller makes them, in this process and without a message."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 from celery.app.trace import build_tracer
 from celery.utils import uuid
 
-__all__ = ["run_of"]
+from jobtastic_signals.installation import required_sharing_of
+
+__all__ = ["key_maker", "run_of"]
 
 
 def run_of(task: Any, arguments: Iterable[tuple[Any, ...]]) -> Callable[[], Any]:
@@ -26,3 +28,10 @@ def run_of(task: Any, arguments: Iterable[tuple[Any, ...]]) -> Callable[[], Any]
         return trace(task_id, next(each), {}, {"id": task_id})
 
     return run
+
+
+def key_maker(task: Any) -> Callable[..., str]:
+    """Return what makes the key of a call of *task* with keywords, as ``apply_async`` does."""
+    task = task.app.tasks[task.name]
+    _, policy = required_sharing_of(task)
+    return lambda **kwargs: policy.keys.key(task, (), kwargs)

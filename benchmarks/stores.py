@@ -6,8 +6,6 @@ This starts Redis and Memcached. Django's caches are on that Redis, and in SQLit
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import django
+import pymemcache
 import redis
 from django.conf import settings
 from django.core.management import call_command
@@ -23,9 +22,13 @@ from jobtastic_signals import Store
 from jobtastic_signals.stores import open_store
 from tests.support.servers import memcached, redis_server
 
-from .rounds import ROUNDS, medians
+from .bare import sqlite_transaction
+from .report import Findings, Table
+from .rounds import medians
 
-CALLS = 5
+CALLS, ROUNDS = 5, 40
+
+GET = "redis-py, GET"
 
 PAYLOAD = b"42" * 50
 
@@ -66,11 +69,11 @@ def operations(store: Store) -> dict[str, Callable[[], Any]]:
     }
 
 
-def main() -> None:
+def measure() -> Findings:
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        redis_url = stack.enter_context(redis_server(Path(folder)))
-        memcached_url, _ = stack.enter_context(memcached(Path(folder)))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        redis_url = stack.enter_context(redis_server(folder))
+        memcached_url, _ = stack.enter_context(memcached(folder))
         configure_django(f"{redis_url}/2", f"{folder}/db.sqlite")
         urls = {
             "memory": "memory://",
@@ -80,19 +83,20 @@ def main() -> None:
             "Django on Redis": "django://default?timeout=5",
             "Django on SQLite": "django://database?timeout=5",
         }
-        with redis.Redis.from_url(f"{redis_url}/3") as client:
-            candidates: dict[str, Callable[[], Any]] = {"redis-py, GET": lambda: client.get("key")}
-            for name, url in urls.items():
-                for operation, call in operations(open_store(url)).items():
-                    candidates[f"{name}, {operation}"] = call
-            times = medians(candidates, calls=CALLS)
-    load = os.getloadavg()[0]
-    print(
-        f"Python {sys.version.split()[0]}, load {load:.1f}, microseconds, medians, and their ratio to a GET"
-    )
-    for name, microseconds in times.items():
-        print(f"  {name:52} {microseconds:8.0f} {microseconds / times['redis-py, GET']:7.2f}")
+        candidates = drivers(redis_url, memcached_url, folder)
+        for name, url in urls.items():
+            for operation, call in operations(open_store(url)).items():
+                candidates[f"{name}, {operation}"] = call
+        times = medians(candidates, calls=CALLS, rounds=ROUNDS)
+    return Findings(tables={"stores": Table("operations of each store", "µs", times, GET)})
 
 
-if __name__ == "__main__":
-    main()
+def drivers(redis_url: str, memcached_url: str, folder: Path) -> dict[str, Callable[[], Any]]:
+    """Return the smallest operation of what each store is built on."""
+    client = redis.Redis.from_url(f"{redis_url}/3")
+    memcache = pymemcache.Client(memcached_url.removeprefix("memcached://"))
+    return {
+        GET: lambda: client.get("key"),
+        "pymemcache, get": lambda: memcache.get("key"),
+        "sqlite3, a transaction": sqlite_transaction(folder),
+    }

@@ -1,0 +1,62 @@
+"""The least that a program must do: one round trip to Redis, one transaction of SQLite."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+__all__ = ["redis_claim", "redis_get", "sqlite_transaction"]
+
+
+def _asking(url: str) -> Callable[..., bytes]:
+    """Return what sends a command on a socket of its own and returns the raw answer."""
+    place = urlsplit(url)
+    connection = socket.create_connection((place.hostname, place.port or 6379))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(*words: bytes) -> bytes:
+        connection.sendall(
+            b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+        )
+        return connection.recv(65536)
+
+    ask(b"SELECT", place.path.strip("/").encode() or b"0")
+    return ask
+
+
+def redis_claim(url: str) -> Callable[[], bytes]:
+    """Return what claims a new name each time: ``SET name owner NX GET PX 30000``."""
+    ask, fresh = _asking(url), itertools.count()
+    return lambda: ask(b"SET", b"bare-%d" % next(fresh), b"owner" * 20, b"NX", b"GET", b"PX", b"30000")
+
+
+def redis_get(url: str, name: bytes = b"bare") -> Callable[[], bytes]:
+    """Return what reads one name."""
+    ask = _asking(url)
+    ask(b"SET", name, b"value" * 20)
+    return lambda: ask(b"GET", name)
+
+
+def sqlite_transaction(folder: Path) -> Callable[[], None]:
+    """Return what writes one new row in a transaction that keeps other writers away.
+
+    The settings of the database are diskcache's.
+    """
+    connection = sqlite3.connect(folder / "bare.db", isolation_level=None, timeout=30)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, value BLOB)")
+    fresh = itertools.count()
+
+    def write() -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(
+            "INSERT OR REPLACE INTO claims VALUES (?, ?)", (f"{id(fresh)}-{next(fresh)}", b"owner" * 20)
+        )
+        connection.execute("COMMIT")
+
+    return write
