@@ -3,9 +3,11 @@
 import sys
 from pathlib import Path
 
-from jobtastic_signals import __version__
+HERE = Path(__file__).parent
+# The package of this checkout, whatever is installed.
+sys.path[:0] = [str(HERE.parent), str(HERE / "extensions")]
 
-sys.path.insert(0, str(Path(__file__).parent / "extensions"))
+from jobtastic_signals import __version__  # noqa: E402
 
 project = "jobtastic-signals"
 copyright = "the authors of jobtastic-signals"
@@ -38,6 +40,7 @@ myst_heading_anchors = 3
 myst_enable_extensions = ["fieldlist"]
 
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False
 autodoc_typehints = "none"
 autodoc_class_signature = "mixed"
 nitpicky = True

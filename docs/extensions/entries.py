@@ -19,7 +19,6 @@ from jobtastic_signals.cli import jobtastic
 
 PACKAGE = Path(jobtastic_signals.__file__).parent
 SCRIPT = PACKAGE / "web" / "static" / "jobtastic-progress.js"
-SETUP = PACKAGE.parent / "setup.py"
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +42,9 @@ def words_of_the_element() -> Iterator[str]:
     yield from re.findall(r"--jobtastic-\w+", comment)
 
 
-def extras() -> Iterator[str]:
+def extras(root: Path) -> Iterator[str]:
     """Yield the names of the extras of the distribution."""
-    declared = SETUP.read_text().partition("extras_require={")[2].partition("}")[0]
+    declared = (root / "setup.py").read_text().partition("extras_require={")[2].partition("}")[0]
     yield from re.findall(r'"(\w+)":', declared)
 
 
@@ -56,7 +55,7 @@ def missing(app: Sphinx) -> Iterator[str]:
     for page, names in (
         ("options", options_of_tasks()),
         ("settings", settings()),
-        ("extras", extras()),
+        ("extras", extras(Path(app.srcdir).parent)),
         ("element", words_of_the_element()),
         ("cli", jobtastic.commands),
     ):

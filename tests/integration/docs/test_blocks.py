@@ -64,7 +64,23 @@ def test_all_python_runs(tmp_path: Path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+#: The project of a page that shows none.
+PROJECT = """
+from celery import Celery
+from jobtastic_signals import Jobtastic
+
+app = celery_app = Celery("proj", broker="memory://", backend="cache+memory://")
+app.conf.jobtastic_store = "memory://"
+Jobtastic(app)
+
+@app.task(herd_avoidance_timeout=60)
+def report(customer):
+    return f"{customer}: all is well"
+"""
+
+
 def put_page(page: Path, folder: Path) -> None:
+    (folder / "proj.py").write_text(PROJECT)
     write_files(page, folder)
     unnamed = [block.code for block in blocks_of(page) if block.language == "python" and not block.file]
     (folder / "rest.json").write_text(json.dumps(unnamed[1:]))
