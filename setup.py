@@ -38,7 +38,14 @@ setup(
         "Issues": f"{REPOSITORY}/issues",
     },
     packages=find_packages(include=["jobtastic_signals", "jobtastic_signals.*"]),
-    package_data={"jobtastic_signals": ["py.typed", "web/static/*", "demo/web/*"]},
+    package_data={
+        "jobtastic_signals": [
+            "py.typed",
+            "web/static/*",
+            "demo/web/*",
+            "django/templates/admin/jobtastic/*/*",
+        ]
+    },
     entry_points={"celery.commands": ["jobtastic = jobtastic_signals.cli:jobtastic"]},
     python_requires=">=3.10",
     install_requires=[

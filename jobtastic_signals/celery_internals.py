@@ -6,6 +6,7 @@ changes it.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ __all__ = [
     "dump_pydantic_arguments",
     "for_each_app",
     "is_fanout",
+    "is_importing_for_django",
     "known_meta",
     "know_meta",
     "mark_as_revoked",
@@ -266,6 +268,19 @@ def dump_pydantic_arguments(task: Task[Any, Any], args: Any, kwargs: Any) -> tup
         return args, kwargs
     dumped: tuple[Any, Any] = dump(args, kwargs)
     return dumped
+
+
+def is_importing_for_django() -> bool:
+    """Return whether this is called by Django's checks, which Celery runs when it imports a project's tasks.
+
+    Celery's support for Django does that inside the signal ``import_modules``, and checks do not learn it.
+    """
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_globals.get("__name__") == "celery.fixups.django":
+            return True
+    return False
 
 
 class GatedProducer(Producer):

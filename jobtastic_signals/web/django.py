@@ -111,15 +111,22 @@ def operator_page(
         These requests are protected against other sites without Django's CSRF token.
     :raises TypeError: for wrong arguments.
     """
-    page = OperatorPage(celery_app, authorize=authorize, may_change=may_change, around=_with_own_connections)
+    page = OperatorPage(celery_app, authorize=authorize, may_change=may_change, around=with_own_connections)
 
     @csrf_exempt  # type: ignore[untyped-decorator]  # Django has no types
     def view(request: HttpRequest, path: str = "") -> HttpResponse:
-        visit = Visit(request, path, request.GET)
-        answer = page.answer(visit).to(request.method)
-        return HttpResponse(answer.body, status=answer.status, headers=answer.headers)
+        return answer_visit(page, request, path)
 
     return [path("", view, name="page"), path("<path:path>", view, name="part")], "jobtastic_operator"
+
+
+def answer_visit(page: OperatorPage, request: HttpRequest, path: str = "") -> HttpResponse:
+    """Return the answer of *page* to *request*, for the view of an operator page.
+
+    :param path: what follows the path of the page.
+    """
+    answer = page.answer(Visit(request, path, request.GET)).to(request.method)
+    return HttpResponse(answer.body, status=answer.status, headers=answer.headers)
 
 
 def task_token(task: Task) -> str:
@@ -212,7 +219,7 @@ def _is_in_django(celery_app: Celery[Any]) -> bool:
     return any(each.__module__.startswith("django_celery_results.") for each in kind.__mro__)
 
 
-def _with_own_connections(function: Callable[[], T]) -> T:
+def with_own_connections(function: Callable[[], T]) -> T:
     """Call *function* in a thread of ours."""
     # Results may be in Django's database. Django closes old connections when a request ends, and no request
     # ends in this thread.
@@ -225,7 +232,7 @@ def _with_own_connections(function: Callable[[], T]) -> T:
 
 class _DetachedEndpoint(DetachedEndpoint):
     def call_there(self, function: Callable[[], T]) -> T:
-        return _with_own_connections(partial(super().call_there, function))
+        return with_own_connections(partial(super().call_there, function))
 
     async def aread(self, task_id: str) -> dict[str, Any]:
         return await asyncio.wrap_future(self.reading(task_id))

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 from celery import Celery, _state, shared_task, states
 from celery.app.task import Context
+from celery.fixups import django as fixups
 from celery.utils.saferepr import saferepr
 from celery.worker import strategy
 from celery.worker.request import Request
+from django.core import checks
 from kombu import Exchange, Queue
 from kombu.utils.limits import TokenBucket
 
@@ -271,3 +273,14 @@ def test_the_result_backend_of_a_thread_is_found_and_its_connections_are_closed(
     assert closed, "Celery no longer keeps the backend of a thread in app._local, or its client elsewhere"
     internals.close_backend_of_thread(app)
     assert app.backend is not backend
+
+
+def test_checks_that_celery_lets_django_run_are_recognised(monkeypatch) -> None:
+    asked: list[bool] = []
+    fixup = fixups.DjangoWorkerFixup.__new__(fixups.DjangoWorkerFixup)
+    monkeypatch.delenv("CELERY_SKIP_CHECKS", raising=False)
+    monkeypatch.setattr(fixup, "django_setup", lambda: None, raising=False)
+    monkeypatch.setattr(checks, "run_checks", lambda: asked.append(internals.is_importing_for_django()))
+    fixup.validate_models()
+    assert asked == [True]
+    assert not internals.is_importing_for_django()

@@ -27,7 +27,7 @@ LAYERS = (
     ("handlers",),
     ("plugin",),
     ("web", "cli", "metrics", "compat", "migrate"),
-    ("", "testing", "typing", "demo"),
+    ("", "testing", "typing", "demo", "django"),
 )
 
 LARGEST_MODULE, LARGEST_FUNCTION, FILES_AT_THE_ROOT = 320, 40, 14

@@ -19,7 +19,7 @@ from .store import StoreHere
 from .tasks import check_tasks, options_of_tasks
 from .workers import ask_workers, check_worker
 
-__all__ = ["check_app", "load_tasks"]
+__all__ = ["check_app", "check_project", "load_tasks", "store_here"]
 
 #: The settings without which it is not known which store to check.
 _ABOUT_STORE = {"jobtastic_store", "jobtastic_store_options"}
@@ -64,13 +64,11 @@ def check_app(
     return to_fix
 
 
-def _findings(
-    app: Celery[Any],
-    timeout: float,
-    wrong: Sequence[Finding],
-    tasks: Collection[str],
-    require_workers: bool,
-) -> Iterator[Finding]:
+def check_project(app: Celery[Any], wrong: Sequence[Finding]) -> Iterator[Finding]:
+    """Yield what is found without the store and without a worker. A finding may come twice.
+
+    :param wrong: the findings of :func:`load_tasks`.
+    """
     yield check_plugin(app)
     settings, wrong_settings = Settings.read_what_is_right(app)
     yield from check_settings(app, settings, wrong_settings)
@@ -78,11 +76,28 @@ def _findings(
     yield from check_tasks(app)
     yield from check_options(app)
     yield check_backend(app)
+
+
+def store_here(app: Celery[Any]) -> StoreHere | None:
+    """Return the store that the settings of *app* name; ``None`` if they are wrong."""
+    settings, wrong = Settings.read_what_is_right(app)
+    if not _ABOUT_STORE.isdisjoint(map(near_setting, wrong)):
+        return None
+    return StoreHere(settings, shared=not app.conf.task_always_eager)
+
+
+def _findings(
+    app: Celery[Any],
+    timeout: float,
+    wrong: Sequence[Finding],
+    tasks: Collection[str],
+    require_workers: bool,
+) -> Iterator[Finding]:
+    yield from check_project(app, wrong)
     # Before the store is checked: a worker creates the folder, and a check does not.
     answers, silence = ask_workers(app, timeout)
-    here = None
-    if _ABOUT_STORE.isdisjoint(map(near_setting, wrong_settings)):
-        here = StoreHere(settings, shared=not app.conf.task_always_eager)
+    here = store_here(app)
+    if here is not None:
         yield from here.check()
     if silence is not None:
         yield replace(silence, level=Level.FIX) if require_workers else silence

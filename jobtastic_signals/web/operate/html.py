@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from ..answers import STATIC
 
-__all__ = ["POLICY", "html_of"]
+__all__ = ["POLICY", "content_of", "html_of"]
 
 #: Scripts, styles and data come only from this site. No page may show this one in a frame.
 POLICY = (
@@ -98,8 +98,13 @@ def html_of(name: str, view: Mapping[str, Any]) -> str:
     :param name: that of the app.
     :param view: what :func:`.view.view_of` returned.
     """
+    return _template("operator.html").substitute(name=escape(name), content=content_of(name, view))
+
+
+def content_of(name: str, view: Mapping[str, Any]) -> str:
+    """Return what is in the body of the page, for a page of somebody else."""
     tables = {table: _table(table, view) for table in TABLES}
-    return _template().substitute(
+    return _template("operator_content.html").substitute(
         tables,
         name=escape(name),
         states="".join(_states(view)),
@@ -115,8 +120,8 @@ def html_of(name: str, view: Mapping[str, Any]) -> str:
 
 
 @cache
-def _template() -> Template:
-    return Template((STATIC / "operator.html").read_text("utf-8"))
+def _template(name: str) -> Template:
+    return Template((STATIC / name).read_text("utf-8"))
 
 
 def _states(view: Mapping[str, Any]) -> Iterator[str]:

@@ -69,6 +69,7 @@ class OperatorPage:
     :param may_change: returns whether a request may release and forget.
     :param asynchronous: whether these two may be coroutine functions.
     :param around: calls a function in a thread of ours, with what the framework needs before and after that.
+    :param layout: makes HTML of the name of the app and of what :func:`.view.view_of` returned.
     :raises TypeError: for wrong arguments.
     """
 
@@ -80,6 +81,7 @@ class OperatorPage:
         may_change: Callable[[Any], Any] | None,
         asynchronous: bool = False,
         around: Callable[[Callable[[], Answer]], Answer] = lambda function: function(),
+        layout: Callable[[str, Mapping[str, Any]], str] = html_of,
     ) -> None:
         check_app(celery_app)
         if authorize is None:
@@ -94,6 +96,7 @@ class OperatorPage:
         self.may_change: Callable[[Any], Any] = may_change or (lambda request: False)
         self._app = celery_app
         self._around = around
+        self._layout = layout
         self._readers = Readers(_READERS)
         self._snapshots = Snapshots()
 
@@ -164,7 +167,7 @@ class OperatorPage:
         wanted = _wanted(visit.query)
         view = view_of(self._snapshots.take(installation), wanted, may_change=may_change)
         if visit.path == "":
-            return to_page(html_of(str(self._app.main or "Celery"), view), _HEADERS)
+            return to_page(self._layout(str(self._app.main or "Celery"), view), _HEADERS)
         return to_json(200, view)
 
     def _change(self, installation: Installation, visit: Visit) -> Answer:

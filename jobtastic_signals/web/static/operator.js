@@ -30,8 +30,10 @@ const NOT_DONE = {
 const COUNTED = ["stats", "forecast"];
 const TABLES = ["in_flight", "results", ...COUNTED];
 
-const find = (id) => document.getElementById(id);
-const live = document.querySelector(".live");
+/** What the page is in: a page of its own, or a shadow root in a page of somebody else. */
+const root = document.getElementById("jobtastic-operator")?.shadowRoot ?? document;
+const find = (id) => root.getElementById(id);
+const live = root.querySelector(".live");
 let timer = 0;
 let saying = 0;
 let paused = false;
@@ -116,12 +118,12 @@ function showChoices({ states, tasks }) {
   let all = 0;
   for (const [state, number] of Object.entries(states)) {
     all += number;
-    setText(document.querySelector(`a[data-state="${state}"] b`), number.toLocaleString("en"));
+    setText(root.querySelector(`a[data-state="${state}"] b`), number.toLocaleString("en"));
   }
-  setText(document.querySelector('a[data-state=""] b'), all.toLocaleString("en"));
+  setText(root.querySelector('a[data-state=""] b'), all.toLocaleString("en"));
   const select = find("task");
   const now = [...select.options].slice(1).map(({ value }) => value);
-  if (document.activeElement === select || JSON.stringify(now) === JSON.stringify(tasks.map(({ name }) => name))) return;
+  if (root.activeElement === select || JSON.stringify(now) === JSON.stringify(tasks.map(({ name }) => name))) return;
   const chosen = select.value;
   select.length = 1;
   for (const { name, shown } of tasks) select.append(made("option", { value: name, textContent: shown }));
@@ -132,7 +134,7 @@ function showChoices({ states, tasks }) {
 function showTable(name, { rows, left_out: leftOut }) {
   const body = find(name).querySelector("tbody");
   const columns = [...find(name).querySelectorAll("th")].map(({ dataset, textContent }) => ({ ...dataset, title: textContent }));
-  const focused = body.contains(document.activeElement) ? document.activeElement : null;
+  const focused = body.contains(root.activeElement) ? root.activeElement : null;
   const before = new Map([...body.rows].filter(({ facts }) => facts).map((line) => [identity(line.facts), line]));
   const lines = rows.map((row) => {
     const line = before.get(identity(row)) ?? newLine(columns);
@@ -149,7 +151,7 @@ function showTable(name, { rows, left_out: leftOut }) {
   setText(find(name).querySelector(".more"), leftOut ? `and ${leftOut.toLocaleString("en")} more` : "");
   find(name).querySelector(".empty").hidden = rows.length > 0;
   find(name).querySelector("table").hidden = !rows.length;
-  if (focused && document.activeElement !== focused) {
+  if (focused && root.activeElement !== focused) {
     (focused.isConnected ? focused : find(`${name}-title`)).focus({ preventScroll: true });
   }
 }
@@ -217,7 +219,7 @@ async function copy(text) {
     await navigator.clipboard.writeText(text);
   } catch {
     const area = made("textarea", { value: text, readOnly: true, className: "spoken" });
-    const before = document.activeElement;
+    const before = root.activeElement;
     document.body.append(area);
     area.select();
     document.execCommand("copy");
@@ -249,7 +251,7 @@ async function change(action, { key, owner, state }) {
   const parameters = new URLSearchParams({ key, owner, state });
   let reply;
   try {
-    reply = await fetch(`${action}?${parameters}`, { method: "POST", headers: { "X-Jobtastic": action } });
+    reply = await fetch(`${action}?${parameters}`, { method: "POST", headers: { "X-Jobtastic": action }, body: token() });
     const answer = await reply.json();
     if (reply.ok) say(answer.done ? DONE[action] : NOT_DONE[action]);
     else say(`Nothing was changed: ${answer.error.message}.`, true);
@@ -258,6 +260,12 @@ async function change(action, { key, owner, state }) {
   }
   if (paused) read(new AbortController().signal);
   else poll();
+}
+
+/** Returns what Django's admin asks for with each POST; undefined elsewhere. */
+function token() {
+  const field = document.querySelector("#jobtastic-operator ~ [name=csrfmiddlewaretoken]");
+  return field ? new URLSearchParams({ [field.name]: field.value }) : undefined;
 }
 
 function pause({ target }) {

@@ -1,0 +1,11 @@
+import os
+
+from celery import Celery
+from jobtastic_signals import Jobtastic
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+
+app = Celery("shop")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+Jobtastic(app)

@@ -1,0 +1,3 @@
+"""The URLs of a site without ours."""
+
+urlpatterns: list[object] = []
