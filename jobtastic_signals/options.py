@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import FunctionType
 from typing import Any
 
 from celery import Task
@@ -165,6 +166,8 @@ def seconds(value: Any) -> float:
 def read_options(task: type[Task[Any, Any]], known: Iterable[Option]) -> Mapping[str, Any] | None:
     """Return the checked values of all *known* options, or ``None`` if *task* sets none of them.
 
+    A method of that name is no option: it belongs to the class, such as the ``on_duplicate`` of celery-singleton.
+
     :param task: a task class, its annotations applied.
     :raises OptionError: for values that an option does not accept, and for attributes whose name is a
         misspelt option. It reports all of them, each in a line.
@@ -173,11 +176,14 @@ def read_options(task: type[Task[Any, Any]], known: Iterable[Option]) -> Mapping
     wrong = list(_misspelt_options(task, options))
     read, is_set = {}, False
     for name, option in options.items():
+        if not hasattr(task, name) or _is_method(task, name):
+            read[name] = option.default
+            continue
+        is_set = True
         try:
-            read[name] = _parse(task, option, getattr(task, name)) if hasattr(task, name) else option.default
+            read[name] = _parse(task, option, getattr(task, name))
         except OptionError as error:
             wrong.append(error)
-        is_set = is_set or hasattr(task, name)
     if wrong:
         raise OptionError("\n".join(map(str, wrong))) from wrong[0].__cause__
     return read if is_set else None
@@ -191,6 +197,15 @@ def own_attributes(task: type[Task[Any, Any]]) -> Iterator[tuple[str, Any]]:
         for name, value in vars(cls).items():
             if not name.startswith("_") and not callable(value):
                 yield name, value
+
+
+def _is_method(task: type[Task[Any, Any]], name: str) -> bool:
+    """Return whether a class body defines *name* by ``def``."""
+    cls = next(each for each in task.__mro__ if name in vars(each))
+    value = vars(cls)[name]
+    if isinstance(value, property):
+        return True
+    return isinstance(value, FunctionType) and value.__qualname__ == f"{cls.__qualname__}.{name}"
 
 
 def _parse(task: type[Task[Any, Any]], option: Option, value: Any) -> Any:

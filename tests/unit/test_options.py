@@ -268,3 +268,26 @@ def test_a_class_without_a_name_is_called_by_where_it_stands():
     wrong = type("Wrong", (Task,), {"__module__": "proj.tasks", "size": 0})
     with pytest.raises(OptionError, match=r"task 'proj.tasks.Wrong': size=0 .* it takes a size"):
         read_options(wrong, [Option("size", 1, "a size", lambda value: 1 // value if value else int("x"))])
+
+
+def test_a_method_of_an_options_name_belongs_to_its_class(new_app):
+    """As the ``on_duplicate`` of celery-singleton."""
+
+    class Singleton(Task):
+        abstract = True
+
+        def on_duplicate(self, existing_task_id):
+            return existing_task_id
+
+        @property
+        def cache_duration(self):
+            return 60
+
+    app = new_app()
+    alone = app.task(_body, base=Singleton, name="proj.alone", shared=False)
+    shared = app.task(_body, base=Singleton, name="proj.shared", shared=False, herd_avoidance_timeout=60)
+    app.finalize()
+    assert not is_changed(alone)
+    policy = installation_on(app).policy_of(type(app.tasks["proj.shared"]))
+    assert (policy["on_duplicate"], policy.avoids_herds, policy.caches) == ("join", True, False)
+    assert shared.on_duplicate("an id") == "an id"
