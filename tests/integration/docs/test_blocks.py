@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import yaml
 from click import UsageError
 
 from jobtastic_signals.cli import jobtastic
-from tests.support.pages import PAGES, ROOT, Block, all_blocks, blocks_of, name_of, write_files
+from tests.support.pages import DOCS, PAGES, ROOT, Block, all_blocks, blocks_of, name_of, write_files
 from tests.support.servers import need
 from tests.support.web.npm import npm_file
 
@@ -87,6 +88,22 @@ def put_page(page: Path, folder: Path) -> None:
     sessions = [block.code for block in blocks_of(page) if block.language == "pycon"]
     if sessions:
         (folder / "page.txt").write_text("\n".join(sessions))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if DOCS not in page.parents], ids=name_of)
+def test_links_of_pages_beside_the_site_lead_somewhere(page: Path):
+    """Sphinx checks those of the site."""
+    targets = re.findall(r"\]\(((?!https?:|#)[^)#]+)(?:#([^)]+))?\)", page.read_text())
+    for target, anchor in targets:
+        found = page.parent / target
+        assert found.exists(), target
+        assert not anchor or anchor in anchors_of(found), f"{target}#{anchor}"
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 class Balance(HTMLParser):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import doctest
+import itertools
 import json
 import os
 import pkgutil
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 
 import jobtastic_signals
-from tests.support.pages import DOCS, ROOT, write_files
+from tests.support.pages import DOCS, ROOT, blocks_of, write_files
 from tests.support.rare import rare
 from tests.support.servers import redis_server, reserve_port, running, wait_until
 from tests.support.unit_apps import nothing_shared
@@ -76,6 +77,47 @@ def test_the_first_screen_works_as_typed_in_a_new_environment(tmp_path: Path):
         assert status.partition("~")[0] == other.partition("~")[0]
         wait_until(lambda: '"SUCCESS"' in read(address + status), what="the end of the run")
     assert log.read_text().count(" succeeded in ") == 1
+
+
+@pytest.mark.thorough
+def test_the_tutorial_works_as_typed(tmp_path: Path):
+    """As typed, but for the port: calls that join, a bar that is followed to its end, and a leak warning."""
+    page = DOCS / "tutorial.md"
+    write_files(page, tmp_path)
+    lines = [block.code for block in blocks_of(page) if block.language == "console"]
+    worker, _, watch, web, leaking = lines
+    (calls,) = [block.code for block in blocks_of(page) if "first.id" in block.code]
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
+    port, log = reserve_port(), tmp_path / "worker.log"
+    address = f"http://127.0.0.1:{port}"
+    site = [*in_shell(tmp_path, web), "--port", str(port)]
+    with (
+        running(in_shell(tmp_path, worker), log, environment, by=ENDS_BY),
+        running(site, tmp_path / "web.log", environment),
+    ):
+        wait_until(lambda: b" ready." in log.read_bytes() and is_open(port), what="the worker and the page")
+        assert in_folder(tmp_path, "-c", calls).stdout == "True\n"
+        watching = tmp_path / "watch.log"
+        with running(in_shell(tmp_path, watch), watching, environment, by=ENDS_BY):
+            # The command may start after the end of a run, but not after the end of all.
+            numbers = itertools.count()
+            wait_until(
+                lambda: read(f"{address}/report/{next(numbers)}") and "adding up" in watching.read_text(),
+                what="the progress in the terminal",
+                every=3,
+            )
+        status = re.findall(r'src="(/task/[^"]+/status/)"', read(f"{address}/report/globex"))[0]
+        wait_until(lambda: '"SUCCESS"' in read(address + status), what="the end of the run", timeout=180)
+    log = tmp_path / "leaking.log"
+    with running(in_shell(tmp_path, leaking), log, environment, by=ENDS_BY):
+        wait_until(lambda: b" ready." in log.read_bytes(), what="the worker")
+        in_folder(tmp_path, "-c", "from leaking import leak\nfor _ in range(4): leak.delay()")
+        wait_until(lambda: b"memleak_detected" in log.read_bytes(), what="the warning")
+    assert log.read_text().count("warm_up") == 3
 
 
 def in_shell(folder: Path, line: str) -> list[str]:
