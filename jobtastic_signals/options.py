@@ -166,7 +166,7 @@ def seconds(value: Any) -> float:
 def read_options(task: type[Task[Any, Any]], known: Iterable[Option]) -> Mapping[str, Any] | None:
     """Return the checked values of all *known* options, or ``None`` if *task* sets none of them.
 
-    A method of that name is no option: it belongs to the class, such as the ``on_duplicate`` of celery-singleton.
+    A method of that name is no option: it belongs to its class, such as celery-singleton's ``on_duplicate``.
 
     :param task: a task class, its annotations applied.
     :raises OptionError: for values that an option does not accept, and for attributes whose name is a

@@ -86,8 +86,8 @@ MUTATIONS = (
     Mutation(
         "delivery token, named by the worker",
         "handlers.py",
-        "run.delivery = _token_of(request) or run.delivery",
-        "run.delivery = run.id",
+        'stamp, token = stamp_of(request, task_id), _token_of(request) or f"/{uuid.uuid4().hex}"',
+        "stamp, token = stamp_of(request, task_id), task_id",
     ),
     Mutation(
         "queued/running distinction, for a delivery",

@@ -2,6 +2,7 @@
 
 MODULES = (
     "jobtastic_signals",
+    "jobtastic_signals.compat",
     "jobtastic_signals.errors",
     "jobtastic_signals.events",
     "jobtastic_signals.metrics",

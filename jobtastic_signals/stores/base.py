@@ -270,7 +270,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def forgotten(self, scope: str) -> float | None:
-        """Return when *scope* was last forgotten, if the store still has to know that."""
+        """Return when *scope* was last forgotten; ``None`` if never, or if nothing is left to know it for."""
 
     @abc.abstractmethod
     def leave(self, key: str, owner: str, seat: str) -> bool | None:

