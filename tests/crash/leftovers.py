@@ -59,7 +59,8 @@ def _lifetimes_in_redis(server: Redis) -> list[tuple[str, float | None]]:
     """Return what the storage has, with the seconds for which it stays; ``None`` for ever."""
     with server.client() as client:
         left = [(key.decode(), client.pttl(key)) for key in client.scan_iter()]
-    return [(name, None if each < 0 else each / 1000) for name, each in left]
+    # -1 is for ever, and -2 is a key that has ended since.
+    return [(name, None if each == -1 else each / 1000) for name, each in left if each != -2]
 
 
 def _lifetimes_in(folder: Path | None) -> list[tuple[str, float | None]]:
