@@ -166,7 +166,8 @@ def seconds(value: Any) -> float:
 def read_options(task: type[Task[Any, Any]], known: Iterable[Option]) -> Mapping[str, Any] | None:
     """Return the checked values of all *known* options, or ``None`` if *task* sets none of them.
 
-    A method of that name is no option: it belongs to its class, such as celery-singleton's ``on_duplicate``.
+    A method that an option of its name does not accept belongs to its class, such as the ``on_duplicate`` of
+    celery-singleton.
 
     :param task: a task class, its annotations applied.
     :raises OptionError: for values that an option does not accept, and for attributes whose name is a
@@ -176,14 +177,16 @@ def read_options(task: type[Task[Any, Any]], known: Iterable[Option]) -> Mapping
     wrong = list(_misspelt_options(task, options))
     read, is_set = {}, False
     for name, option in options.items():
-        if not hasattr(task, name) or _is_method(task, name):
-            read[name] = option.default
+        read[name] = option.default
+        if not hasattr(task, name):
             continue
-        is_set = True
         try:
             read[name] = _parse(task, option, getattr(task, name))
         except OptionError as error:
+            if _is_method(task, name):
+                continue
             wrong.append(error)
+        is_set = True
     if wrong:
         raise OptionError("\n".join(map(str, wrong))) from wrong[0].__cause__
     return read if is_set else None
@@ -201,11 +204,11 @@ def own_attributes(task: type[Task[Any, Any]]) -> Iterator[tuple[str, Any]]:
 
 def _is_method(task: type[Task[Any, Any]], name: str) -> bool:
     """Return whether a class body defines *name* by ``def``."""
-    cls = next(each for each in task.__mro__ if name in vars(each))
-    value = vars(cls)[name]
+    value = getattr(task, name)
     if isinstance(value, property):
         return True
-    return isinstance(value, FunctionType) and value.__qualname__ == f"{cls.__qualname__}.{name}"
+    as_methods = {f"{cls.__qualname__}.{name}" for cls in task.__mro__}
+    return isinstance(value, FunctionType) and value.__qualname__ in as_methods
 
 
 def _parse(task: type[Task[Any, Any]], option: Option, value: Any) -> Any:

@@ -97,21 +97,18 @@ class TaskPolicy:
             it.
         :raises UnkeyableError: if an argument or the context has no canonical form and a key *is_required*.
         """
-        key = None
         try:
             key = self.keys.key(task, args, kwargs, context)
-            return key, self.tags.scopes(task, args, kwargs)
         except UnkeyableError as error:
-            if key is not None:
-                _warn_of_tags(task, error)
-            else:
-                refused(self.keys.known_name(error.argument))
-                if is_required():
-                    raise
-                self._warn_of_argument(error)
+            refused(self.keys.known_name(error.argument))
+            if is_required():
+                raise
+            self._warn_of_argument(error)
+            return None
         except TypeError:
-            pass  # Not what the task accepts: Celery says so, or the body.
-        return None
+            return None  # Not what the task accepts: Celery says so, or the body.
+        scopes = self.scopes_of(task, args, kwargs)
+        return None if scopes is None else (key, scopes)
 
     def key_of(
         self, task: Task[Any, Any], args: Any, kwargs: Any, *, context: KeyContext = HERE
@@ -133,7 +130,8 @@ class TaskPolicy:
         try:
             return self.tags.scopes(task, args, kwargs)
         except UnkeyableError as error:
-            _warn_of_tags(task, error)
+            problem = one_line(str(error))
+            rare_warnings.warn(logger, f"tags: {task.name}", "%s; such calls go unshared", problem)
             return None
 
     def _warn_of_argument(self, error: UnkeyableError) -> None:
@@ -143,7 +141,3 @@ class TaskPolicy:
         if argument not in self._warned_of:
             self._warned_of.add(argument)
             logger.warning("%s; such calls go unshared", one_line(str(error)))
-
-
-def _warn_of_tags(task: Task[Any, Any], error: UnkeyableError) -> None:
-    rare_warnings.warn(logger, f"tags: {task.name}", "%s; such calls go unshared", one_line(str(error)))

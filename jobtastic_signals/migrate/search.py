@@ -175,13 +175,12 @@ def _last(node: ast.expr) -> str:
 
 
 def _in_text(path: Path, text: str) -> Iterator[tuple[int, str, str, str]]:
+    is_requirements = path.suffix in _REQUIREMENTS
     for number, line in enumerate(text.splitlines(), 1):
+        # pip takes both spellings, and ours begins with the name of another library.
+        searched = line.replace("_", "-").replace("jobtastic-signals", "") if is_requirements else line
         for library in LIBRARIES:
-            if path.suffix in _REQUIREMENTS:
-                words = {library.name: "jobtastic-signals"}
-                line = line.replace("jobtastic-signals", "").replace("_", "-")
-            else:
-                words = dict(library.texts)
-            word = next((word for word in words if word in line), None)
+            words = {library.name: "jobtastic-signals"} if is_requirements else library.texts
+            word = next((word for word in words if word in searched), None)
             if word is not None:
                 yield number, library.name, line.strip(), words[word]

@@ -27,26 +27,26 @@ class ForkGate:
         """Wait until no other thread is inside, and let nobody in."""
         me = threading.get_ident()
         with self._changed:
-            self._forks += 1
+            self._forking.add(me)
             self._changed.wait_for(lambda: self._inside.keys() <= {me}, PATIENCE)
 
     def open(self) -> None:
-        """Let everybody in again."""
+        """Let everybody in again. A signal may have cut :meth:`close` short, such as a soft time limit."""
         with self._changed:
-            self._forks -= 1
+            self._forking.discard(threading.get_ident())
             self._changed.notify_all()
 
     def _reset(self) -> None:
         # A child has only the thread that forked it.
         self._changed = threading.Condition()
         self._inside: dict[int, int] = {}
-        self._forks = 0
+        self._forking: set[int] = set()
 
     def __enter__(self) -> None:
         me = threading.get_ident()
         with self._changed:
             if me not in self._inside:
-                self._changed.wait_for(lambda: not self._forks, PATIENCE)
+                self._changed.wait_for(lambda: self._forking <= {me}, PATIENCE)
             self._inside[me] = self._inside.get(me, 0) + 1
 
     def __exit__(
@@ -64,5 +64,6 @@ class ForkGate:
 def fork_gate() -> ForkGate:
     """Return the gate of this process, which every fork passes from the first call on."""
     gate = ForkGate()
-    os.register_at_fork(before=gate.close, after_in_parent=gate.open, after_in_child=gate._reset)
+    if hasattr(os, "register_at_fork"):  # Windows has no forks.
+        os.register_at_fork(before=gate.close, after_in_parent=gate.open, after_in_child=gate._reset)
     return gate

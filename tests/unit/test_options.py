@@ -13,6 +13,7 @@ from celery.exceptions import Ignore, Retry
 
 from jobtastic_signals import Jobtastic, JobtasticError, OptionError
 from jobtastic_signals.installation import installation_on
+from jobtastic_signals.keys.tags import CACHE_TAGS
 from jobtastic_signals.options import Option, finite_number, read_options
 from tests.support import unit_apps
 from tests.support.unit_apps import is_changed, key_of, real
@@ -292,3 +293,21 @@ def test_a_method_of_an_options_name_belongs_to_its_class(new_app):
     assert policy is not None
     assert (policy["on_duplicate"], policy.avoids_herds, policy.caches) == ("join", True, False)
     assert shared.on_duplicate("an id") == "an id"
+
+
+def test_a_function_that_a_class_defines_is_an_option_where_that_takes_functions():
+    class Report(Task):
+        def cache_tags(**arguments):
+            return [f"customer:{arguments['customer']}"]
+
+    options = read_options(Report, [CACHE_TAGS])
+    assert options is not None
+    assert options["cache_tags"](customer=5) == ["customer:5"]
+
+
+def test_a_wrong_option_of_a_metaclass_is_refused_like_any_other():
+    class Meta(type):
+        size = "large"
+
+    with pytest.raises(OptionError, match="size='large' is not accepted"):
+        read_options(Meta("Report", (Task,), {"name": "proj.report"}), [Option("size", 1, "a size", int)])

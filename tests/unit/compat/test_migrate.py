@@ -214,6 +214,11 @@ def test_a_project_without_them_is_left_alone(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("Nothing of jobtastic, celery-once, ")
 
 
+def test_a_requirement_is_found_and_shown_as_it_is_spelt_and_our_own_is_none(tmp_path):
+    write({"requirements.txt": "jobtastic_signals[redis]>=1\njobtastic-signals\ncelery_once==3\n"}, tmp_path)
+    assert [(each.line, each.found) for each in search([tmp_path]).findings] == [(3, "celery_once==3")]
+
+
 def test_other_peoples_code_is_not_read(tmp_path):
     for folder in ("venv", ".tox", "node_modules", "site-packages"):
         write({f"{folder}/tasks.py": "import celery_once\n"}, tmp_path)
