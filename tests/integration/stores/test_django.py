@@ -170,8 +170,8 @@ def test_keys_of_one_bucket_have_nothing_to_do_with_each_other(open_django, cloc
 def test_what_has_ended_goes_when_its_bucket_is_written(open_django):
     store = open_django()
     one, two, three = in_one_bucket(store)
-    put(store, two, b"2", 0.2)
     put(store, three, b"3", 100)
+    put(store, two, b"2", 0.2)
     time.sleep(0.3)
     assert store.release(one, "nobody", "") is False
     assert set(json.loads(*stored().values())) == {one, two, three}

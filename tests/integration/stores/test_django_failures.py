@@ -47,8 +47,8 @@ def halt(process):
 @every_operation
 def test_a_server_that_is_stopped(own_redis, open_django, use):
     alias, process = own_redis
+    run(open_django(alias=alias), "owner")
     store = open_django(alias=alias, timeout=TIMEOUT)
-    run(store, "owner")
     halt(process)
     fails_in_time(partial(use, store))
 
@@ -56,8 +56,8 @@ def test_a_server_that_is_stopped(own_redis, open_django, use):
 @pytest.mark.thorough
 def test_nothing_is_decided_late_by_a_server_that_goes_on(own_redis, open_django):
     alias, process = own_redis
+    run(open_django(alias=alias), "owner")
     store = open_django(alias=alias, timeout=TIMEOUT)
-    run(store, "owner")
     halt(process)
     for use in OPERATIONS.values():
         fails_in_time(partial(use, store))
