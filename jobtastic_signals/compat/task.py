@@ -6,7 +6,7 @@ import logging
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, Task
 from celery.result import AsyncResult, EagerResult
@@ -21,6 +21,11 @@ from ..memory.process import resident
 from ..progress.api import update_progress
 from ..support.redaction import redacted_arguments
 from .registry import is_definition, on_class, register, task_of
+
+if TYPE_CHECKING:
+    _Base = Task[..., Any]
+else:
+    _Base = Task  # Celery 5.4 takes no type arguments.
 
 __all__ = ["JobtasticTask"]
 
@@ -37,7 +42,7 @@ _NOT_CALLED = {
 register_type(range, None, list)
 
 
-class JobtasticTask(Task):  # type: ignore[misc]  # Celery has no types
+class JobtasticTask(_Base):  # type: ignore[misc, valid-type]  # Celery has no types
     """A base class for tasks that were written for jobtastic.
 
     Subclasses register themselves, and switch the plugin on for their app. Their class attributes are options
@@ -64,6 +69,9 @@ class JobtasticTask(Task):  # type: ignore[misc]  # Celery has no types
 
     #: Lets eager runs be read by their ids, in the result backend.
     store_eager_result = True
+
+    #: Each run is compared with the threshold by itself, so the plugin measures none.
+    measures_its_memory = True
 
     update_progress: Callable[..., None] = staticmethod(update_progress)
 

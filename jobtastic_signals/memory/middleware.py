@@ -184,8 +184,8 @@ class MemoryWatch(Middleware):
 
     def before_body(self, run: Run) -> None:
         """Measure, and trace the run if there was a warning about the one before."""
-        # A task with a method for it measures its runs itself: see :mod:`.compat`.
-        if run.policy["memleak_threshold"] < 0 or hasattr(run.task, "warn_of_memory_leak"):
+        # Some tasks measure their runs themselves: see :mod:`.compat`.
+        if run.policy["memleak_threshold"] < 0 or getattr(run.task, "measures_its_memory", False):
             return
         process = self._process
         measure = process.begin()

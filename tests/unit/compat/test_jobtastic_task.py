@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -202,16 +203,14 @@ def test_the_lines_of_a_warning_are_jobtastics_without_secrets(app, monkeypatch,
     ]
 
 
-def test_a_run_is_measured_once(app, monkeypatch, caplog):
-    """By the class, and not by the plugin as well."""
+def test_a_run_is_measured_by_the_class_alone(app, monkeypatch):
     app.conf.update(EAGER)
-    usage = iter(range(0, 10**9, 50_000_000))
+    measured = []
     for module in ("compat.task", "memory.middleware"):
-        monkeypatch.setattr(f"jobtastic_signals.{module}.resident", lambda: next(usage))
-    task = parrot(memleak_threshold=10)
-    for n in range(5):
-        task.delay(result=n)
-    assert caplog.text.count("memleak_detected") == 5
+        measure = partial(lambda module: measured.append(module) or 0, module)
+        monkeypatch.setattr(f"jobtastic_signals.{module}.resident", measure)
+    parrot(memleak_threshold=10).delay(result=1)
+    assert measured == ["compat.task"] * 2
 
 
 def test_a_class_switches_the_plugin_on_for_each_app_that_has_it(new_app):
@@ -239,6 +238,13 @@ def test_a_class_defined_once_its_app_is_in_use_is_a_task_too(app):
     assert app.tasks
     task = parrot()
     assert isinstance(app.tasks[task.name], task)
+
+
+def test_a_class_that_was_asked_for_its_app_still_shares(app):
+    Jobtastic(app)
+    task = parrot()
+    assert task.app.main == app.main
+    assert task.apply_async((1,)).id == task.apply_async((1,)).id
 
 
 def test_where_the_plugin_was_switched_off_it_stays_off(app):
