@@ -99,9 +99,9 @@ _READ = "SELECT mode, value FROM Cache WHERE key = ? AND raw = 1 AND (expire_tim
 
 _WRITE = (
     "INSERT INTO Cache(key, raw, store_time, expire_time, access_time, access_count, size, mode, value) "
-    f"VALUES (?1, 1, ?2, ?3, ?2, 0, 0, {MODE_RAW}, ?4) "
-    "ON CONFLICT (key, raw) DO UPDATE SET store_time = ?2, expire_time = ?3, mode = "
-    f"{MODE_RAW}, value = ?4 WHERE filename IS NULL"
+    "VALUES (?1, 1, ?2, ?3, ?2, 0, 0, ?4, ?5) "
+    "ON CONFLICT (key, raw) DO UPDATE SET store_time = ?2, expire_time = ?3, mode = ?4, value = ?5 "
+    "WHERE filename IS NULL"
 )
 
 _DROP = "DELETE FROM Cache WHERE key = ? AND raw = 1 AND filename IS NULL"
@@ -130,7 +130,7 @@ class _RecordCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no t
         if not cleans and len(record) < self.disk.min_file_size:
             now = time.time()
             ends = None if seconds is None else now + seconds
-            if self._con.execute(_WRITE, (key, now, ends, record)).rowcount:
+            if self._con.execute(_WRITE, (key, now, ends, MODE_RAW, record)).rowcount:
                 return
         self.set(key, record, expire=seconds, retry=False)
 
