@@ -41,9 +41,12 @@ def models_dumped(task: Task[Any, Any], args: Any, kwargs: Any) -> tuple[Any, An
 def arrival_of(task: Task[Any, Any], args: Any, kwargs: Any) -> tuple[Delivery, Any, Any]:
     """Return what *task*'s serializer delivers, and the arguments with pydantic models dumped."""
     serializer = task.serializer or task.app.conf.task_serializer
+    deliver = delivery_by(serializer)
     if serializer != "pickle" and "pydantic" in sys.modules:  # Otherwise there can be no model.
-        args, kwargs = dump_pydantic_arguments(task, args, kwargs)
-    return delivery_by(serializer), args, kwargs
+        args = tuple(args)
+        if not deliver.unchanged.issuperset(map(type, (*args, *kwargs.values()))):
+            args, kwargs = dump_pydantic_arguments(task, args, kwargs)
+    return deliver, args, kwargs
 
 
 class Delivery:
