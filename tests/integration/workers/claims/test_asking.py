@@ -81,6 +81,8 @@ def test_two_hundred_callers_of_a_stale_result_start_one_run_and_none_waits(rig,
 def test_readers_always_get_a_value_while_the_result_is_refreshed(rig, crowd, token):
     client, args = rig.client, (token, 0.1)
     values = [client.cached.delay(*args).get(timeout=TIMEOUT)]
+    # The result backend knows the result a moment before the store.
+    wait_until(lambda: rig.store.entry(client.key("cached", *args)).result, what="the result in the store")
     with crowd.reading("cached", args, 7) as found:
         values += [refresh(client.cached, *args).get(timeout=TIMEOUT) for _ in range(5)]
     assert found == {Answer("", "cached", "there")}
