@@ -10,6 +10,7 @@ import pytest
 from jobtastic_signals.installation import installation_on
 from jobtastic_signals.results import payload
 from tests.support.servers import wait_until
+from tests.support.web.foreign import foreign_posts
 
 SERVERS = ["flask", "django", "django-asgi", "asgi"]
 NOBODY: dict[str, str] = {}
@@ -210,18 +211,7 @@ def test_only_post_changes_anything(site, store, claimed, method):
     assert store.lookup(claimed["key"]).owner == "one"
 
 
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({}, "header_required"),
-        ({"Sec-Fetch-Site": "same-origin"}, "header_required"),
-        ({**OURS, "Sec-Fetch-Site": "cross-site"}, "cross_site"),
-        ({**OURS, "Sec-Fetch-Site": "same-site"}, "cross_site"),
-        ({**OURS, "Sec-Fetch-Site": "none"}, "cross_site"),
-        ({**OURS, "Origin": "https://evil.example"}, "cross_site"),
-        ({**OURS, "Origin": "null"}, "cross_site"),
-    ],
-)
+@pytest.mark.parametrize(("headers", "expected"), foreign_posts(OURS))
 def test_other_sites_change_nothing(site, store, claimed, headers, expected):
     for path in CHANGES:
         assert code(change(site, path, claimed, headers=headers)) == (403, expected)

@@ -2,17 +2,6 @@
 
 import pytest
 
-from jobtastic_signals.stores.disk import DiskStore
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Return the folder of a store that has been used."""
-    store = DiskStore(f"disk://{tmp_path}/store")
-    assert store.identity
-    store.close()
-    return tmp_path / "store"
-
 
 @pytest.fixture
 def app(new_app, folder):

@@ -27,15 +27,6 @@ class Answer(SimpleNamespace):
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """The folder of a store that has been used."""
-    store = DiskStore(f"disk://{tmp_path}/store")
-    assert store.identity
-    store.close()
-    return tmp_path / "store"
-
-
-@pytest.fixture
 def app(new_app, folder):
     app = new_app(jobtastic_store=f"disk://{folder}")
 
