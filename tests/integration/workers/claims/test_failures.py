@@ -88,6 +88,8 @@ def test_calls_that_wait_survive_a_restart_of_the_broker(open_rig, tmp_path, tok
         wait_until(lambda: client.runs("held", token), what="the run")
         members = group(client.held.s(token) for _ in range(4)).apply_async()
         wait_until(lambda: waits(rig.log(), *(each.id for each in members)), what="the waiting members")
+        # What is between the queue and the hash of messages that a worker holds, kombu loses.
+        wait_until(lambda: broker.ask("HLEN", "unacked") == len(members), what="the held messages")
         broker.kill()
         broker.start()
         go_on(client, token)
