@@ -7,9 +7,9 @@ for a result that is written back. The payload of a failure has its traceback.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from celery import Celery, states
@@ -33,27 +33,48 @@ def dumps(app: Celery[Any], value: Any, request: Any = None, *, traceback: str |
     :raises Exception: what the serializer raises for a value that it cannot write.
     """
     prepared: Any = app.backend.prepare_value(value)
-    serializer, is_extended = _format_of(app)
-    fields = _fields_of(request) if request is not None and is_extended else {}
+    settings = _settings_of(app)
+    fields = _fields_of(request) if request is not None and settings.is_extended else {}
     if traceback is not None:
         fields["traceback"] = traceback
     marks: list[str] = []
     if fields:
         prepared, marks = [prepared, fields], [_EXTENDED]
-    content_type, encoding, data = serialization.dumps(prepared, serializer)
+    content_type, encoding, data = serialization.dumps(prepared, settings.serializer)
     body = data if isinstance(data, bytes) else data.encode()
     return _head(content_type, encoding, *marks) + body
 
 
-# Celery takes longer to look up two settings than the serializer takes for a small value.
-_formats: WeakKeyDictionary[Celery[Any], tuple[str, bool]] = WeakKeyDictionary()
+class _Settings(NamedTuple):
+    """What an app says of its results.
+
+    :ivar serializer: the name of the result serializer.
+    :ivar is_extended: whether the backend keeps extended results.
+    :ivar written: the content types that the serializer writes.
+    :ivar accepted: those that the app accepts in results.
+    """
+
+    serializer: str
+    is_extended: bool
+    written: Collection[str]
+    accepted: Collection[str]
 
 
-def _format_of(app: Celery[Any]) -> tuple[str, bool]:
-    """Return the result serializer of *app*, and whether it keeps extended results, as of the first use."""
-    known = _formats.get(app)
+# Celery takes longer to look up these settings than the serializer takes for a small value.
+_settings: WeakKeyDictionary[Celery[Any], _Settings] = WeakKeyDictionary()
+
+
+def _settings_of(app: Celery[Any]) -> _Settings:
+    """Return what *app* says of its results, as of the first use."""
+    known = _settings.get(app)
     if known is None:
-        known = _formats[app] = app.conf.result_serializer, bool(app.conf.result_extended)
+        conf = app.conf
+        known = _settings[app] = _Settings(
+            conf.result_serializer,
+            bool(conf.result_extended),
+            serialization.prepare_accept_content([conf.result_serializer]),
+            serialization.prepare_accept_content(conf.result_accept_content or conf.accept_content),
+        )
     return known
 
 
@@ -106,16 +127,13 @@ def extended_fields(app: Celery[Any], payload: bytes) -> Mapping[str, Any]:
 def _load(app: Celery[Any], payload: bytes) -> tuple[Any, Mapping[str, Any]]:
     head, _, body = payload.partition(b"\n")
     content_type, encoding, *marks = json.loads(head)
-    written = serialization.prepare_accept_content([app.conf.result_serializer])
-    if content_type not in written:
+    settings = _settings_of(app)
+    if content_type not in settings.written:
         raise ContentDisallowed(
-            f"it is {shown(content_type)}, and result_serializer={app.conf.result_serializer!r} writes "
-            f"{', '.join(sorted(written))}"
+            f"it is {shown(content_type)}, and result_serializer={settings.serializer!r} writes "
+            f"{', '.join(sorted(settings.written))}"
         )
-    accept = app.conf.result_accept_content or app.conf.accept_content
-    loaded = serialization.loads(
-        body, content_type, encoding, accept=serialization.prepare_accept_content(accept)
-    )
+    loaded = serialization.loads(body, content_type, encoding, accept=settings.accepted)
     return (loaded[0], loaded[1]) if _EXTENDED in marks else (loaded, {})
 
 
