@@ -131,4 +131,6 @@ def answered_lines(answered: dict[str, float]) -> Iterator[Line]:
             least = read + answered[BARE_GET] if store == STORES[0] else read
             limit_of = "that read, and a bare GET" if store == STORES[0] else "that read alone"
             yield Line(what, store, ours / read, 1.25, "× a bare read", least / read, limit_of)
-            yield Line(what, store, ours / answered[DUPLICATE], 0.7, "× celery-singleton's duplicate")
+            singleton = answered[DUPLICATE]
+            of_singleton = "× celery-singleton's duplicate"
+            yield Line(what, store, ours / singleton, 0.7, of_singleton, least / singleton, limit_of)
