@@ -48,6 +48,7 @@ SEPARATOR = "~"
 _PARTS = 12
 TASK_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,255}")
 TOKEN = re.compile(r"[A-Za-z0-9_.:@-]{1,255}~[A-Za-z0-9_.:@~-]{1,2000}")
+_SIGNATURE = re.compile(r"[A-Za-z0-9_-]+")
 
 #: What a token is for: a task id, the result of a call, or what ``sharing_of`` returned for that.
 Task: TypeAlias = "str | AsyncResult[Any] | Origin"
@@ -104,6 +105,9 @@ class SecretSigner:
 
     def unsign(self, token: str, max_age: float) -> str:
         expired, bad = self._errors
+        # Python's base64 skips any other character, so several texts would pass for one signature.
+        if not _SIGNATURE.fullmatch(token.rpartition(SEPARATOR)[2]):
+            raise BadTokenError("the signature is not base64")
         try:
             return self._signer.unsign(token, math.ceil(max_age)).decode()
         except expired as error:
