@@ -71,7 +71,8 @@ local function store_result(began, keeps, is_forgotten, record, payload)
   if not ARGV[11] or has_passed(ends) then
     return 1
   end
-  result.expires, result.kept, result.stale_until = text(ends), text(ends), nil
+  result.expires, result.stale_until = ends == expires and result.expires or text(ends), nil
+  result.kept = result.expires
   if ARGV[13] ~= '1' then
     return cjson.encode(result)
   end
