@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from ..entry import FORMAT_VERSION
 from .commands import Script
-from .lua import MARKS, PARSE, RELY, RUN, TIME, WRITE, rule
+from .lua import LONE_CLAIM, MARKS, PARSE, RELY, RUN, TIME, WRITE, rule
 
 __all__ = ["COMPLETE", "DROP", "FORGET", "INDEX", "LEAVE", "RELEASE", "RENEW"]
 
 WRITE_INDEX = f"""
 -- Store *result* under *name*, whatever result was there.
 local function index(name, result, payload)
-  local readable, record = pcall(parse, redis.pcall('GET', name))
-  record = readable and record or {{version = {FORMAT_VERSION}}}
+  local record, stored = {{version = {FORMAT_VERSION}}}, redis.pcall('GET', name)
+  if stored then
+    local readable, found = pcall(parse, stored)
+    record = readable and found or record
+  end
   if record.forgotten and tonumber(result.began) <= tonumber(record.forgotten) then
     return
   end
@@ -42,13 +45,48 @@ RENEW = rule(
     RUN,
 )
 
+STORE_RESULT = """
+local owner, state, ttl, stale_for = ARGV[3], ARGV[7], tonumber(ARGV[6]), tonumber(ARGV[10])
+
+-- Store the result of a run with the rest of a *record*, and its index. Until then it had that *payload*.
+local function store_result(began, keeps, is_forgotten, record, payload)
+  if is_forgotten then
+    ttl, stale_for = 0, 0
+  end
+  local expires = ttl and now + ttl
+  local kept = expires and keeps and math.max(expires, now + ARGV[8]) or expires
+  local stale_until = expires and stale_for ~= 0 and expires + stale_for or nil
+  if has_passed(kept) and has_passed(stale_until or 0) then
+    write(key, record, payload)
+    return 1
+  end
+  local result = {owner = owner, state = state, began = text(began), ended = at, expires = text(expires)}
+  result.kept, result.stale_until = kept == expires and result.expires or text(kept), text(stale_until)
+  record.result = result
+  write(key, record, ARGV[5])
+  local ends, index_ttl = expires, tonumber(ARGV[12])
+  if index_ttl then
+    ends = now + index_ttl
+  end
+  if not ARGV[11] or has_passed(ends) then
+    return 1
+  end
+  result.expires, result.stale_until = ends == expires and result.expires or text(ends), nil
+  result.kept = result.expires
+  if ARGV[13] ~= '1' then
+    return cjson.encode(result)
+  end
+  index(KEYS[#KEYS], result, ARGV[11])
+  return 1
+end
+"""
+
 # The time, the scopes as MARKS has them, the owner, its delivery ('=' and the text, or ''), the payload, how
 # long it answers new callers ('' for ever), its state, how long it is kept for others, how long it ran, and
 # how long it is stale. For an index also what is stored there, and for how long ('' for as long as the
 # result), and '1' if the index is the last key. Otherwise the answer is what INDEX has to store.
 COMPLETE = rule(
     """
-  local owner, state, ttl, stale_for = ARGV[3], ARGV[7], tonumber(ARGV[6]), tonumber(ARGV[10])
   local began, keeps = now - ARGV[9], claim ~= nil
   local known = result and not forgotten_since(result.began)
   local answers = known and not has_passed(result.expires)
@@ -62,42 +100,31 @@ COMPLETE = rule(
   if (state == 'FAILURE' or ttl == 0) and known and result.state == 'SUCCESS' and (answers or is_stale()) then
     return 0
   end
-  if forgotten_since(began) then
-    ttl, stale_for = 0, 0
-  end
-  local expires = ttl and now + ttl
-  local kept = expires and keeps and math.max(expires, now + ARGV[8]) or expires
-  local stale_until = expires and stale_for ~= 0 and expires + stale_for or nil
   if following and following.owner == owner then
     following = nil
   end
   if claim and claim.owner == owner then
     claim, following = following, nil
   end
-  if has_passed(kept) and has_passed(stale_until or 0) then
-    save()
-    return 1
-  end
-  result = {owner = owner, state = state, began = text(began), ended = at, expires = text(expires)}
-  result.kept, result.stale_until = kept == expires and result.expires or text(kept), text(stale_until)
-  payload = ARGV[5]
-  save()
-  local ends, index_ttl = expires, tonumber(ARGV[12])
-  if index_ttl then
-    ends = now + index_ttl
-  end
-  if not ARGV[11] or has_passed(ends) then
-    return 1
-  end
-  result.expires, result.kept, result.stale_until = text(ends), text(ends), nil
-  if ARGV[13] ~= '1' then
-    return cjson.encode(result)
-  end
-  index(KEYS[#KEYS], result, ARGV[11])
-  return 1
+  record.claim, record.next, record.forgotten = claim, following, text(forgotten)
+  return store_result(began, keeps, forgotten_since(began), record, payload)
 """,
-    WRITE_INDEX,
-    marks=MARKS + "read_marks(ARGV[13] == '1' and #KEYS - 1 or #KEYS)",
+    usual=(
+        LONE_CLAIM,
+        MARKS,
+        PARSE,
+        WRITE,
+        WRITE_INDEX,
+        STORE_RESULT,
+        f"""
+read_marks(ARGV[13] == '1' and #KEYS - 1 or #KEYS)
+-- Usually nobody else has to do with the run.
+local since = ARGV[4] ~= '' and since_when_alone(owner, string.sub(ARGV[4], 2))
+if since then
+  return store_result(since, nil, mark and tonumber(since) <= mark, {{version = {FORMAT_VERSION}}}, '')
+end
+""",
+    ),
 )
 
 # The time, what COMPLETE answered, and the payload: for an index on another server.
@@ -105,7 +132,8 @@ INDEX = Script(f"{TIME}{PARSE}{WRITE}{WRITE_INDEX}index(key, cjson.decode(ARGV[2
 
 # The time, the owner, the delivery that it may have ('=' and its start, or ''), the seconds for which it is
 # requeued, and '1' to leave an awaited claim.
-RELEASE = rule("""
+RELEASE = rule(
+    """
   local owner, start, requeue = ARGV[2], ARGV[3], tonumber(ARGV[4])
   local function can_release(claim)
     if not claim or claim.owner ~= owner or ARGV[5] == '1' and claim.awaited then
@@ -139,7 +167,18 @@ RELEASE = rule("""
   end
   save()
   return 1
-""")
+""",
+    usual=(
+        LONE_CLAIM,
+        """
+-- Usually a run ends on which nobody relies.
+if ARGV[3] ~= '' and tonumber(ARGV[4]) == 0 and since_when_alone(ARGV[2], string.sub(ARGV[3], 2)) then
+  redis.call('DEL', key)
+  return 1
+end
+""",
+    ),
+)
 
 # The time.
 FORGET = rule("""

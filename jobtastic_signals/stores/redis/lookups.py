@@ -6,7 +6,7 @@ key, see :data:`.lua.MARKS_IF_NEEDED`.
 
 from __future__ import annotations
 
-from .lua import CLAIM_FRESH, MARKS_IF_NEEDED, RELY, RUN, rule
+from .lua import LONE_CLAIM, MARKS_IF_NEEDED, RELY, RUN, rule
 
 __all__ = ["CLAIM", "ENTRY", "LOOKUP", "LOOKUP_OR_CLAIM"]
 
@@ -32,6 +32,11 @@ end
 """
 
 MEET = """
+local function queued(owner, lease, ends, fresh)
+  local expires, message_expires = text(now + lease), text(ends)
+  return {owner = owner, expires = expires, since = at, message_expires = message_expires, fresh = fresh}
+end
+
 local function show_granted(before)
   local previous = before and before.owner ~= claim.owner and before.owner or nil
   return {at, cjson.encode({claim = claim, previous = previous})}
@@ -78,7 +83,7 @@ LOOKUP = rule(
   return is_live() and show_claim()
 """,
     SHOW,
-    fresh=_NOTHING,
+    usual=(_NOTHING,),
     marks=MARKS_IF_NEEDED,
     answer="""
 if result and not has_passed(result.expires) and not forgotten_since(result.began) then
@@ -100,7 +105,7 @@ ENTRY = rule(
   return (result or is_claimed) and {at, cjson.encode(shown) .. (result and '\\n' .. payload or '')}
 """,
     SHOW,
-    fresh=_NOTHING,
+    usual=(_NOTHING,),
     marks=MARKS_IF_NEEDED,
 )
 
@@ -149,15 +154,18 @@ LOOKUP_OR_CLAIM = rule(
     SHOW,
     MEET,
     RELY,
-    fresh=CLAIM_FRESH
-    + """
+    usual=(
+        LONE_CLAIM,
+        """
 local owner, lease, expires, fresh = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[7] == '1'
 local ends = expires and now + expires
 if not stored then
-  claim_fresh(queued(owner, lease, ends, fresh or nil), lease)
+  local message = ends and ',"message_expires":"' .. text(ends) .. '"' or ''
+  store_lone_claim(owner, nil, lease, message .. (fresh and ',"fresh":true' or ''))
   return at
 end
 """,
+    ),
     marks=MARKS_IF_NEEDED,
     answer="""
 local is_plain = not fresh and ARGV[8] ~= '1' and not following
@@ -215,13 +223,16 @@ CLAIM = rule(
     MEET,
     RELY,
     RUN,
-    fresh=CLAIM_FRESH
-    + """
+    usual=(
+        LONE_CLAIM,
+        """
 local owner, delivery, lease = ARGV[3], ARGV[4], tonumber(ARGV[5])
-if not stored then
-  claim_fresh({owner = owner, delivery = delivery, expires = text(now + lease), since = at}, lease)
+-- Usually nobody has come since this very message was sent.
+if not stored or since_when_alone(owner) then
+  store_lone_claim(owner, delivery, lease, '')
   return at
 end
 """,
+    ),
     marks=MARKS_IF_NEEDED,
 )

@@ -21,7 +21,7 @@ from ..entry import FORMAT_VERSION, REMEMBERED_FOR
 from .commands import Script
 
 __all__ = [
-    "CLAIM_FRESH",
+    "LONE_CLAIM",
     "MARKS",
     "MARKS_IF_NEEDED",
     "PARSE",
@@ -85,24 +85,39 @@ local function write(name, record, payload)
 end
 """
 
+# The mark is when the scopes of the key were last forgotten, if that is known.
 GET = """
+local mark
 local stored = redis.pcall('GET', key)
 if type(stored) == 'table' and string.sub(stored.err, 1, 9) ~= 'WRONGTYPE' then
   return stored
 end
 """
 
-CLAIM_FRESH = f"""
-local function queued(owner, lease, ends, fresh)
-  local expires, message_expires = text(now + lease), text(ends)
-  return {{owner = owner, expires = expires, since = at, message_expires = message_expires, fresh = fresh}}
+# Most scripts find nothing, or nothing but the claim of their own message. That is stored with its fields in
+# this order, so that it is known by its text: to decode and to check it takes longer.
+LONE_CLAIM = f"""
+-- Return the text of a lone claim up to its times.
+local function lone_claim(owner, delivery)
+  local token = delivery and ',"delivery":' .. cjson.encode(delivery) or ''
+  return '{{"version":{FORMAT_VERSION},"claim":{{"owner":' .. cjson.encode(owner) .. token .. ',"since":"'
 end
 
--- Store the first claim of a key, and return its record.
-local function claim_fresh(claim, lease)
-  local record = cjson.encode({{version = {FORMAT_VERSION}, claim = claim}})
-  redis.call('SET', key, record .. '\\n', 'PX', milliseconds(lease + {REMEMBERED_FOR}))
-  return record
+-- Store nothing but a claim that begins now. *More* is the text of its other fields.
+local function store_lone_claim(owner, delivery, lease, more)
+  local times = at .. '","expires":"' .. text(now + lease) .. '"'
+  local value = lone_claim(owner, delivery) .. times .. more .. '}}}}\\n'
+  redis.call('SET', key, value, 'PX', milliseconds(lease + {REMEMBERED_FOR}))
+end
+
+-- Return since when this claim is there, if nothing else is, and nobody has joined, left or waits.
+local function since_when_alone(owner, delivery)
+  local start = lone_claim(owner, delivery)
+  if type(stored) == 'string' and string.sub(stored, 1, #start) == start then
+    local rest = '^(%d+%.?%d*)","expires":"(%d+%.?%d*)"}}}}\\n$'
+    local since, expires = string.match(stored, rest, #start + 1)
+    return since and not has_passed(expires + {REMEMBERED_FOR}) and since or nil
+  end
 end
 """
 
@@ -183,7 +198,7 @@ if not readable then
   unreadable = stored and string.sub(stored.err or stored, 1, 80)
 end
 local claim, following, result = record.claim, record.next, record.result
-local forgotten, mark = tonumber(record.forgotten), nil
+local forgotten = tonumber(record.forgotten)
 
 -- Return when a run that *began* then was last forgotten, if it was.
 local function forgotten_since(began)
@@ -264,21 +279,21 @@ end
 """
 
 
-def rule(decide: str, *tools: str, fresh: str = "", answer: str = "", marks: str = "") -> Script:
+def rule(decide: str, *tools: str, usual: tuple[str, ...] = (), answer: str = "", marks: str = "") -> Script:
     """Return the script that answers what the function body *decide* returns.
 
     :param tools: the functions that only some bodies use.
-    :param fresh: what comes first, and returns an answer if nothing is stored. Most keys are fresh, so
-        nothing else is built before.
+    :param usual: what comes first, and returns the answer in the usual case. To make the functions of all
+        other cases takes as long as that.
     :param marks: what comes next, and finds out when the scopes of the key were forgotten.
     :param answer: what comes next, and returns a result that answers.
     """
-    return Script(
-        f"""{TIME}{GET}{fresh}{PARSE}{READ}{marks}{answer}{WRITE}{DECIDE}{"".join(tools)}
+    decision = f"""
 local function decide()
 {decide}
 end
 local answer = decide()
 return unreadable and {{'{UNREADABLE.decode()}', unreadable, answer}} or answer
 """
-    )
+    parts = TIME, GET, *usual, PARSE, READ, marks, answer, WRITE, DECIDE, *tools, decision
+    return Script("".join(dict.fromkeys(parts)))  # Each once, where it is needed first.

@@ -223,12 +223,30 @@ FOUND = [
     [*FORGOTTEN, ("complete", ("ann", "w/1", b""), {"ttl": 50.0, "index": "key", "index_ttl": 50.0})],
 ]
 
+#: Some keys that have nothing but one claim, which the scripts know by its text.
+LONE = [
+    [("lookup_or_claim", ("ann", 100.0), {"expires": 50.0, "fresh": True}), *RUNS],
+    [("lookup_or_claim", ('"a/\\nü', 1000 / 3), {}), ("claim", ('"a/\\nü', '/"', 100.0), {})],
+    [("lookup_or_claim", ("ann", 100.0), {}), ("release", ("ann", "w/1"), {})],
+    [*RUNS, ("release", ("ann", "w/1"), {"requeue": 50.0})],
+    *([*RUNS, ("release", ("ann", start), {})] for start in ("w/1", "w/", "w/2", "", None)),
+    *(
+        [*RUNS, ("advance", (1.0,), {}), *forgotten, *lapsed, ("complete", ("ann", "w/1", b"42"), options)]
+        for forgotten in ([], [("forget_scope", (SCOPES[1],), {})])
+        for lapsed in ([], [("advance", (100.0,), {})], [("advance", (100.0 + REMEMBERED_FOR,), {})])
+        for options in (
+            {"ttl": 50.0, "ran_for": 0.5, "scopes": SCOPES, "index": "index"},
+            {"ttl": None, "kept_for": 50.0, "stale_for": 50.0, "index": "index", "index_ttl": 50.0},
+        )
+    ),
+]
+
 
 def sequences(count):
     """Try so many sequences of operations, and those that were found."""
 
     def decorate(test):
-        for operations in FOUND:
+        for operations in FOUND + LONE:
             test = hypothesis.example(operations)(test)
         health = [hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow]
         limits = hypothesis.settings(max_examples=count, deadline=None, suppress_health_check=health)
