@@ -10,9 +10,9 @@ digest is BLAKE2b of these bytes and of the names of the arguments, with their l
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from celery import Task
@@ -133,28 +133,27 @@ class KeyRecipe:
         deliver, args, kwargs = arrival_of(task, args or (), kwargs or {})
         values = self._bind(*args, **kwargs)
         chunks: list[bytes] = []
+        is_large = False
         for part in self._parts:
-            value = values[part.place] if part.place is not None else values[-1].get(part.name, _MISSING)
-            chunks.append(part.label)
+            name, label, to_str, place = part
+            value = values[place] if place is not None else values[-1].get(name, _MISSING)
+            chunks.append(label)
             kind = type(value)
-            if part.to_str is None and kind in deliver.unchanged and (kind is not str or value.isascii()):
+            if to_str is None and kind in deliver.unchanged and (kind is not str or value.isascii()):
                 write(value, chunks)
-                continue
-            if value is OMITTED and part.name in self._default_forms:
-                chunks += self._default_forms[part.name]
-                continue
-            try:
-                chunks += self._form_of(task, part, value, deliver)
-            except RecursionError:
-                reason = f"{part.name} nests deeper than {MAX_DEPTH} levels, or the call stack is nearly full"
-                raise refusal(task, part.name, reason) from None
+            elif value is OMITTED and name in self._default_forms:
+                chunks += self._default_forms[name]
+            else:
+                try:
+                    chunks += self._form_of(task, part, value, deliver)
+                except RecursionError:
+                    reason = f"{name} nests deeper than {MAX_DEPTH} levels, or the call stack is nearly full"
+                    raise refusal(task, name, reason) from None
+            # A large text, or many numbers, come last in their form.
+            is_large = is_large or len(chunks[-1]) > _WORTH_COPYING
         if self.context is not None:
             chunks.append(form_of(task, self.context, context)[1])
-        digest = hashlib.blake2b(digest_size=20)
-        if sum(map(len, chunks)) < _WORTH_COPYING:
-            chunks = [b"".join(chunks)]
-        for chunk in chunks:
-            digest.update(chunk)
+        digest = _digest_of(chunks) if is_large else blake2b(b"".join(chunks), digest_size=20)
         return f"{SCHEME}:{self.prefix or task.name}:{digest.hexdigest()}"
 
     def remember_defaults(self, task: Task[Any, Any]) -> None:
@@ -282,6 +281,14 @@ class KeyRecipe:
                     f"task {name_of(task)!r}: significant_kwargs names {name!r}, which is not an argument of "
                     f"the task; its arguments are {', '.join(self._parameters) or 'none'}"
                 )
+
+
+def _digest_of(chunks: Iterable[bytes]) -> blake2b:
+    """Return the digest of *chunks* without a copy of them."""
+    digest = blake2b(digest_size=20)
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest
 
 
 def _one_by_one(caught: Mapping[str, Any], deliver: Callable[[Any], Any]) -> dict[str, Any]:
