@@ -8,13 +8,15 @@ and names of files that are not its own are refused.
 from __future__ import annotations
 
 import os
+import random
 import re
+import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import diskcache
 from diskcache.core import MODE_BINARY, MODE_PICKLE, MODE_RAW
@@ -23,6 +25,8 @@ from ...errors import StoreError
 from .folder import make_folders
 
 __all__ = ["UnreadableError", "_BytesDisk", "_RecordCache", "text_or_bytes"]
+
+T = TypeVar("T")
 
 
 class UnreadableError(StoreError):
@@ -104,6 +108,10 @@ _WRITE = (
     "WHERE filename IS NULL"
 )
 
+#: Seconds between two attempts to get a lock. SQLite's own sleeps grow to 100 ms, and a transaction takes
+#: 0.1 ms. They are random, so that processes do not keep step.
+_SHORTEST_SLEEP, _LONGEST_SLEEP = 0.0002, 0.001
+
 _DROP = "DELETE FROM Cache WHERE key = ? AND raw = 1 AND filename IS NULL"
 
 
@@ -116,9 +124,37 @@ class _RecordCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no t
 
     _writes = 0
 
+    _txn_id: int | None
+
+    def __init__(self, directory: str, *, patience: float | None = None, **settings: Any) -> None:
+        """Open it.
+
+        :param patience: seconds to wait for a lock, by shorter sleeps than SQLite's.
+        """
+        self._patience = patience
+        super().__init__(directory, **settings)
+
+    @contextmanager
+    def in_transaction(self) -> Iterator[None]:
+        """Do ``transact``."""
+        connection = self._con
+        self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+        # diskcache's own operations of this thread join the transaction by this.
+        self._txn_id = threading.get_ident()
+        try:
+            yield
+        except BaseException:
+            self._txn_id = None
+            connection.execute("ROLLBACK")
+            raise
+        self._txn_id = None
+        connection.execute("COMMIT")
+
     def record(self, key: str | bytes) -> bytes | None:
         """Do ``get``."""
-        for mode, value in self._con.execute(_READ, (key, time.time())).fetchall():
+        connection = self._con
+        rows = self._patiently(lambda: connection.execute(_READ, (key, time.time())).fetchall())
+        for mode, value in rows:
             if mode != MODE_RAW or type(value) is not bytes:
                 return self.get(key, retry=False)  # type: ignore[no-any-return]
             return value
@@ -139,11 +175,27 @@ class _RecordCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no t
         if not self._con.execute(_DROP, (key,)).rowcount:
             self.delete(key, retry=False)
 
+    def _patiently(self, operation: Callable[[], T]) -> T:
+        """Try *operation* until the database is not locked, or patience ends."""
+        ends = None
+        while True:
+            try:
+                return operation()
+            except sqlite3.OperationalError as error:
+                now = time.monotonic()
+                ends = now + (self._patience or 0) if ends is None else ends
+                if str(error) != "database is locked" or now >= ends:
+                    raise
+            time.sleep(random.uniform(_SHORTEST_SLEEP, _LONGEST_SLEEP))
+
     @property
     def _con(self) -> Any:
         # diskcache has no public way to its connections.
         connection = super()._con
-        connection.text_factory = text_or_bytes
+        if connection.text_factory is not text_or_bytes:  # It is a new one.
+            connection.text_factory = text_or_bytes
+            if self._patience is not None:
+                connection.execute("PRAGMA busy_timeout = 0")
         return connection
 
 

@@ -108,6 +108,14 @@ def test_size_pressure_evicts_old_results_and_never_a_claim(open_disk):
     assert complete(store, "owner", key="claimed") is True
 
 
+def test_the_folder_stays_within_the_limit_with_the_files_of_sqlite(open_disk):
+    store = open_disk(size_limit=50_000_000)
+    for number in range(2000):
+        queue(store, "owner", f"result-{number}")
+        put(store, f"result-{number}", bytes(30_000))
+    assert sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file()) <= 50_000_000
+
+
 def test_size_pressure_brings_no_forgotten_result_back_and_loses_no_number(open_disk, clock):
     store = open_disk(clock=clock, size_limit=300_000)
     run(store, "owner")
