@@ -56,7 +56,8 @@ class DiskStore(CompareAndSwapStore):
     It is refused if anybody but this user could write to it, or put another one in its place.
 
     :param url: ``disk:///absolute/path``.
-    :param size_limit: bytes that results may take, 1 GiB by default; the oldest go first.
+    :param size_limit: bytes that the folder may take, 1 GiB by default; the oldest results go first. Below
+        50 MB, the files of SQLite can take more than that.
     :param timeout: seconds to wait for another process that is writing.
     :param trust_folder: use the folder whoever else can write to it.
     """
