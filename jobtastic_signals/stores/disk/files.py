@@ -186,7 +186,7 @@ class _RecordCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no t
                 ends = now + (self._patience or 0) if ends is None else ends
                 if str(error) != "database is locked" or now >= ends:
                     raise
-            time.sleep(random.uniform(_SHORTEST_SLEEP, _LONGEST_SLEEP))
+            time.sleep(random.uniform(_SHORTEST_SLEEP, _LONGEST_SLEEP))  # nosec B311  # not a secret
 
     @property
     def _con(self) -> Any:
