@@ -9,14 +9,24 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.servers import wait_until
+
 
 @dataclass
 class Address:
-    """A port, and the connections that were accepted there."""
+    """A port, and the connections that were accepted there, by who has connected."""
 
     port: int
-    accepted: list[socket.socket] = field(default_factory=list)
+    accepted: dict[object, socket.socket] = field(default_factory=dict)
     listener: socket.socket | None = None
+
+    def count(self) -> int:
+        """Return how many have connected by now. Those that were not accepted yet are accepted first."""
+        if self.listener is not None:
+            with socket.create_connection(("127.0.0.1", self.port)) as last:
+                wait_until(lambda: last.getsockname() in self.accepted, what="the last one")
+                self.accepted.pop(last.getsockname()).close()
+        return len(self.accepted)
 
     def close(self) -> None:
         """Refuse everybody from now on, those that were accepted too."""
@@ -24,7 +34,7 @@ class Address:
             with suppress(OSError):
                 self.listener.shutdown(socket.SHUT_RDWR)
             self.listener.close()
-        for connection in self.accepted:
+        for connection in self.accepted.values():
             connection.close()
 
 
@@ -66,7 +76,8 @@ def silent() -> Iterator[Address]:
         def accept() -> None:
             with suppress(OSError):
                 while True:
-                    address.accepted.append(listener.accept()[0])
+                    connection, peer = listener.accept()
+                    address.accepted[peer] = connection
 
         thread = threading.Thread(target=accept)
         thread.start()

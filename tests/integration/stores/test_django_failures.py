@@ -12,7 +12,7 @@ from jobtastic_signals.stores.django import store as django_module
 from jobtastic_signals.testing.conformance.base import renew, run
 from tests.support.servers import redis_server, wait_until
 from tests.support.stores.django_caches import BACKENDS
-from tests.support.stores.failing import goes_on_without_sharing, recovers
+from tests.support.stores.failing import goes_on_without_sharing, wait_until_recovered
 from tests.support.stores.operations import OPERATIONS, TIMEOUT, every_operation, fails_in_time
 from tests.support.stores.project import Project
 
@@ -92,5 +92,5 @@ def test_tasks_go_on_without_a_server_and_share_again_with_one(own_redis, monkey
     halt(process)
     assert "no answer within" in goes_on_without_sharing(project, 2)
     process.resume()
-    wait_until(lambda: recovers(project, 3))
+    wait_until_recovered(project)
     project.close()

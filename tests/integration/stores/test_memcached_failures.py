@@ -17,7 +17,7 @@ from jobtastic_signals.settings import Settings
 from jobtastic_signals.stores import open_store
 from jobtastic_signals.testing.conformance.base import complete, put, run
 from tests.support.servers import memcached, wait_until
-from tests.support.stores.failing import goes_on_without_sharing, recovers
+from tests.support.stores.failing import goes_on_without_sharing, wait_until_recovered
 from tests.support.stores.operations import (
     OPERATIONS,
     broken_off,
@@ -179,5 +179,5 @@ def test_tasks_go_on_without_a_server_and_share_again_with_one(own_server, tmp_p
     end(process)
     assert "refused" in goes_on_without_sharing(project, 2)
     with memcached(tmp_path, port=port_of(url)):
-        wait_until(lambda: recovers(project, 3))
+        wait_until_recovered(project)
     project.close()

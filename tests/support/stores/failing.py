@@ -1,5 +1,8 @@
 """How a project fares whose store fails, and whether it recovers."""
 
+import itertools
+
+from tests.support.servers import wait_until
 from tests.support.stores.project import warnings_of_ours
 
 
@@ -24,3 +27,9 @@ def recovers(project, value):
     with warnings_of_ours() as warned:
         shares = project.shares(value)
     return shares and warned == []
+
+
+def wait_until_recovered(project):
+    """Wait until *project* shares again. An attempt that half works leaves a result, so each has a value."""
+    values = itertools.count(1000)
+    wait_until(lambda: recovers(project, next(values)), what="the store")
