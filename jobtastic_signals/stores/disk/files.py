@@ -8,7 +8,6 @@ and names of files that are not its own are refused.
 from __future__ import annotations
 
 import os
-import random
 import re
 import sqlite3
 import threading
@@ -22,6 +21,7 @@ import diskcache
 from diskcache.core import MODE_BINARY, MODE_PICKLE, MODE_RAW
 
 from ...errors import StoreError
+from ...support.pauses import pause
 from .folder import make_folders
 
 __all__ = ["UnreadableError", "_BytesDisk", "_RecordCache", "text_or_bytes"]
@@ -109,7 +109,7 @@ _WRITE = (
 )
 
 #: Seconds between two attempts to get a lock. SQLite's own sleeps grow to 100 ms, and a transaction takes
-#: 0.1 ms. They are random, so that processes do not keep step.
+#: 0.1 ms.
 _SHORTEST_SLEEP, _LONGEST_SLEEP = 0.0002, 0.001
 
 _DROP = "DELETE FROM Cache WHERE key = ? AND raw = 1 AND filename IS NULL"
@@ -186,7 +186,7 @@ class _RecordCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no t
                 ends = now + (self._patience or 0) if ends is None else ends
                 if str(error) != "database is locked" or now >= ends:
                     raise
-            time.sleep(random.uniform(_SHORTEST_SLEEP, _LONGEST_SLEEP))  # nosec B311  # not a secret
+            pause(_LONGEST_SLEEP, _SHORTEST_SLEEP)
 
     @property
     def _con(self) -> Any:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import random
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +21,7 @@ from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.db import BaseDatabaseCache
 
 from ...errors import StoreError
+from ...support.pauses import pause
 from ..cas import CompareAndSwapStore, Decision, Pieces
 from ..entry import Entry
 from ..records import is_identity, warn_of_unreadable
@@ -224,7 +224,7 @@ class Buckets(CompareAndSwapStore):
 
     def _pause(self, otherwise: str) -> None:
         self._in_time(otherwise)
-        time.sleep(random.uniform(0, _PAUSE))  # nosec B311  # not a secret
+        pause(_PAUSE)
 
 
 class _Bucket(NamedTuple):
