@@ -101,16 +101,17 @@ def _apply_async(cls: type[Task[Any, Any]]) -> ApplyAsync:
         shadow: str | None = None,
         **options: Any,
     ) -> AsyncResult[Any]:
-        named = {
-            "task_id": task_id,
-            "producer": producer,
-            "link": link,
-            "link_error": link_error,
-            "shadow": shadow,
-        }
-        go_on = _next(cls, self, apply_async, "apply_async")
-        given = {name: value for name, value in named.items() if value is not None}
-        return _publish(self, go_on, args, kwargs, {**given, **options})
+        named = (
+            ("task_id", task_id),
+            ("producer", producer),
+            ("link", link),
+            ("link_error", link_error),
+            ("shadow", shadow),
+        )
+        for name, value in named:
+            if value is not None:
+                options[name] = value
+        return _publish(self, _next(cls, self, apply_async, "apply_async"), args, kwargs, options)
 
     apply_async.__doc__ = Task.apply_async.__doc__
     return apply_async

@@ -6,6 +6,7 @@ import datetime
 import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -52,8 +53,9 @@ PROGRESS = "PROGRESS"
 Meta = dict[str, Any]
 
 #: Calls a function that reads from a backend, in this context: a caller may not want to wait for ever.
-reading: ContextVar[Callable[[Callable[[], Meta]], Meta]] = ContextVar(
-    "jobtastic_reading", default=lambda read: read()
+#: ``None`` for just calling it.
+reading: ContextVar[Callable[[Callable[[], Meta]], Meta] | None] = ContextVar(
+    "jobtastic_reading", default=None
 )
 
 
@@ -78,7 +80,7 @@ def is_private(task: Task[Any, Any]) -> bool:
 
 def meta_of(task: Task[Any, Any], task_id: str) -> Meta | None:
     """Return what the backend knows of *task_id* now; ``None`` if it cannot say."""
-    return None if is_silent(task) else known_meta(task.app, task.backend, task_id)
+    return None if task.ignore_result else known_meta(task.app, task.backend, task_id)
 
 
 def known_meta(app: Celery[Any], backend: Backend, task_id: str) -> Meta | None:
@@ -88,8 +90,9 @@ def known_meta(app: Celery[Any], backend: Backend, task_id: str) -> Meta | None:
     breaker = breaker_of(app)
     if not breaker.lets_through():
         return None
+    read, reader = partial(read_meta, backend, task_id), reading.get()
     try:
-        meta = reading.get()(lambda: read_meta(backend, task_id))
+        meta = read() if reader is None else reader(read)
     except SoftTimeLimitExceeded:
         raise
     except Exception as error:
@@ -149,14 +152,15 @@ def result_with(
     :param value: what the task returned, or its exception.
     :param extended_fields: returns what the backend kept of the run beside that.
     """
-    if is_silent(task) or is_private(task):
+    backend = task.backend
+    if task.ignore_result or isinstance(backend, (DisabledBackend, RPCBackend)):
         return loaded(task, task_id, None)
     known: Meta = {"status": state, "result": value, "task_id": task_id}
-    meta = meta_of(task, task_id)
+    meta = known_meta(task.app, backend, task_id)
     if meta is None or meta["status"] not in (states.SUCCESS, state):
         known = {**extended_fields(), **known}
         if meta is not None:
-            write_back(task.backend, known)
+            write_back(backend, known)
         meta = None
     return loaded(task, task_id, {**(meta or {}), **known})
 

@@ -206,7 +206,7 @@ def _is_same(call: Call, run: Run) -> bool:
 def _log(call: Call, outcome: str, owner: str) -> None:
     if in_beat.get():
         logger.info("%s was due, and is not sent: the call %s %s", call.task.name, outcome, shown(owner))
-    else:
+    elif logger.isEnabledFor(logging.DEBUG):  # To show an id takes longer than to ask this.
         logger.debug("%s: the call %s %s", call.task.name, outcome, shown(owner))
 
 

@@ -243,13 +243,14 @@ class GuardedStore:
         *arguments: P.args,
         **options: P.kwargs,
     ) -> T | U:
-        name, key = verb.__name__, self._scope + key
-        if options.get("index") is not None:
-            options["index"] = f"{self._scope}{options['index']}"
-        scopes: Any = options.get("scopes")
-        if scopes:
-            options["scopes"] = [f"{self._scope}{scope}" for scope in scopes]
-
+        name = verb.__name__
+        if self._scope:
+            key = self._scope + key
+            if options.get("index") is not None:
+                options["index"] = f"{self._scope}{options['index']}"
+            scopes: Any = options.get("scopes")
+            if scopes:
+                options["scopes"] = [f"{self._scope}{scope}" for scope in scopes]
         ask = methodcaller(name, key, *arguments, **options)
         return self._guarded(ask, otherwise, writes=name not in _READS, required=required)
 

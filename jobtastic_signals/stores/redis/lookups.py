@@ -109,16 +109,16 @@ ENTRY = rule(
     marks=MARKS_IF_NEEDED,
 )
 
-# The time, the scopes, the owner, its lease, the seconds until its message expires ('' for never), and '1'
-# for each that applies: the message goes out, the call is fresh, it is a rerun, it joins. Then the claim that
-# counts as lapsed, if there is one. If nothing was stored, the answer is only the time.
+# The time, the scopes, the owner, its lease, the seconds until its message expires ('' for never), and four
+# digits, '1' for what applies: the message goes out, the call is fresh, it is a rerun, it joins. Then the
+# claim that counts as lapsed, if there is one. If nothing was stored, the answer is only the time.
 LOOKUP_OR_CLAIM = rule(
     """
-  if promote(ARGV[10], ARGV[11]) then
+  if promote(ARGV[7], ARGV[8]) then
     save()
   end
-  local live = is_live(ARGV[10], ARGV[11])
-  local reruns = ARGV[8] == '1' and live and claim.delivery
+  local live = is_live(ARGV[7], ARGV[8])
+  local reruns = applies(3) and live and claim.delivery
   local found = result and not fresh and not reruns and not forgotten_since(result.began)
   if found and not has_passed(result.expires) then
     return {at, stored}
@@ -128,7 +128,7 @@ LOOKUP_OR_CLAIM = rule(
   if stale and live and not late then
     return {at, stored, claim.owner == owner and owner}
   end
-  local goes_out, joins = ARGV[6] == '1', ARGV[9] == '1'
+  local goes_out, joins = applies(1), applies(4)
   if live and claim.delivery then
     if (late or reruns) and not ends then
       add_next(owner, lease)
@@ -157,7 +157,11 @@ LOOKUP_OR_CLAIM = rule(
     usual=(
         LONE_CLAIM,
         """
-local owner, lease, expires, fresh = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[7] == '1'
+local function applies(place)
+  return string.sub(ARGV[6], place, place) == '1'
+end
+
+local owner, lease, expires, fresh = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), applies(2)
 local ends = expires and now + expires
 if not stored then
   local message = ends and ',"message_expires":"' .. text(ends) .. '"' or ''
@@ -168,7 +172,7 @@ end
     ),
     marks=MARKS_IF_NEEDED,
     answer="""
-local is_plain = not fresh and ARGV[8] ~= '1' and not following
+local is_plain = not fresh and not applies(3) and not following
 if is_plain and result and not has_passed(result.expires) and not forgotten_since(result.began) then
   return {at, stored}
 end

@@ -9,7 +9,6 @@ from redis.exceptions import ResponseError
 
 from .commands import pack
 from .servers import Server
-from .words import encoded
 
 __all__ = ["COUNTED", "IDENTITY", "KEY", "SCOPE", "named", "scanned"]
 
@@ -27,7 +26,7 @@ _GLOB = re.compile(rb"[*?\[\]\\^]")
 
 
 def named(kind: bytes, text: str) -> bytes:
-    return kind + encoded(text)
+    return kind + text.encode("utf-8", "surrogatepass")  # As words.encoded() does.
 
 
 def scanned(server: Server, kind: bytes, prefix: str) -> Iterator[bytes]:
@@ -35,7 +34,7 @@ def scanned(server: Server, kind: bytes, prefix: str) -> Iterator[bytes]:
     pattern = _GLOB.sub(rb"\\\g<0>", named(kind, prefix)) + b"*"
     cursor, seen = b"0", set[bytes]()
     while True:
-        answer = server.ask(pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", _SCANNED))
+        (answer,) = server.ask(pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", _SCANNED))
         if isinstance(answer, ResponseError):
             raise answer
         cursor, names = answer

@@ -61,14 +61,16 @@ class Line:
             # No public way leads to the socket, and can_read() takes five times as long.
             self._waiting.register(connection._sock, select.POLLIN)  # type: ignore[arg-type]
 
-    def ask(self, command: bytes) -> Any:
-        self._connection.send_packed_command([command], check_health=False)
-        return self._answer()
-
-    def ask_all(self, *commands: bytes) -> list[Any]:
+    def ask(self, *commands: bytes) -> list[Any]:
         """Return the answers to commands that are sent together."""
-        self._connection.send_packed_command([b"".join(commands)], check_health=False)
-        return [self._answer() for _ in commands]
+        connection, answers = self._connection, list[Any]()
+        connection.send_packed_command([b"".join(commands)], check_health=False)
+        for _ in commands:
+            try:
+                answers.append(connection.read_response())
+            except ResponseError as error:
+                answers.append(error)
+        return answers
 
     def is_stale(self) -> bool:
         # One that the server closed, as by a restart, can be read: its end. So can one with TLS whose server
@@ -80,12 +82,6 @@ class Line:
 
     def close(self) -> None:
         self._connection.disconnect()
-
-    def _answer(self) -> Any:
-        try:
-            return self._connection.read_response()
-        except ResponseError as error:
-            return error
 
 
 class Server:
@@ -99,37 +95,26 @@ class Server:
         self._connect = connect
         self._idle: list[Line] = []
 
-    def ask(self, command: bytes) -> Any:
-        answer = self._on_a_line(Line.ask, command)
-        self._leave_if_replica(answer)
-        return answer
-
-    def ask_all(self, *commands: bytes) -> list[Any]:
-        answers: list[Any] = self._on_a_line(Line.ask_all, *commands)
-        self._leave_if_replica(*answers)
-        return answers
-
-    def close(self) -> None:
-        idle, self._idle = self._idle, []
-        for line in idle:
-            line.close()
-
-    def _leave_if_replica(self, *answers: Any) -> None:
-        for answer in answers:
-            if isinstance(answer, ReadOnlyError):
-                self.close()  # Another is the primary now, and found by connecting again.
-
-    def _on_a_line(self, ask: Callable[..., Any], *commands: bytes) -> Any:
+    def ask(self, *commands: bytes) -> list[Any]:
+        """Return the answers to commands that are sent together."""
         line = self._take()
         try:
-            answer = ask(line, *commands)
+            answers = line.ask(*commands)
         except BaseException as error:
             line.close()  # An answer can still be under way on it.
             if isinstance(error, (RedisError, OSError)):
                 self.close()  # The others will hardly do better.
             raise
         self._idle.append(line)
-        return answer
+        for answer in answers:
+            if isinstance(answer, ReadOnlyError):
+                self.close()  # Another is the primary now, and found by connecting again.
+        return answers
+
+    def close(self) -> None:
+        idle, self._idle = self._idle, []
+        for line in idle:
+            line.close()
 
     def _take(self) -> Line:
         while self._idle:
@@ -172,7 +157,7 @@ class OneServer(Servers):
         self._server = Server(connect)
 
     def ask(self, key: bytes, command: bytes) -> Any:
-        return _accepted(self._server.ask(command))
+        return _accepted(self._server.ask(command)[0])
 
     def primaries(self) -> list[Server]:
         return [self._server]
@@ -212,7 +197,7 @@ class Guides:
     def _answer(self, address: Address, command: bytes, timeout: float) -> Any:
         line = self._connector.connect(address, socket_timeout=timeout, socket_connect_timeout=timeout)
         try:
-            return _accepted(line.ask(command))
+            return _accepted(line.ask(command)[0])
         finally:
             line.close()
 
@@ -232,7 +217,7 @@ class SentinelPrimary(OneServer):
         line = self._connector.connect(address)
         try:
             # Sentinels name one that is gone until they agree on the next, and it can come back as a replica.
-            role = _accepted(line.ask(pack(b"ROLE")))[0].decode()
+            role = _accepted(line.ask(pack(b"ROLE"))[0])[0].decode()
             if role != "master":
                 host, port = address
                 raise ConnectionError(f"{host}:{port} is a {role}, which sentinels still call the master")
@@ -267,7 +252,7 @@ class Cluster(Servers):
             self._slots = []
             raise ConnectionError("no node of the cluster has the slot of this key")
         try:
-            answer = self._follow(command, address, self._at(address).ask(command))
+            answer = self._follow(command, address, self._at(address).ask(command)[0])
         except (RedisError, OSError):
             self._slots = []  # Another node may have taken its place.
             raise
@@ -287,9 +272,9 @@ class Cluster(Servers):
             asked = (answer.host or asked[0], answer.port)
             if isinstance(answer, MovedError):
                 self._slots = []
-                answer = self._at(asked).ask(command)
+                (answer,) = self._at(asked).ask(command)
             else:
-                _, answer = self._at(asked).ask_all(pack(b"ASKING"), command)
+                _, answer = self._at(asked).ask(pack(b"ASKING"), command)
         return answer
 
     def _at(self, address: Address) -> Server:

@@ -86,8 +86,8 @@ class RedisStore(Store):
         rerun: bool = False,
         joins: bool = True,
     ) -> Result | Claim:
-        flags = flag(goes_out), flag(fresh), flag(rerun), flag(joins)
-        words = encoded(owner), number(lease), number(expires), *flags, *hold(lapsed)
+        flags = b"%d%d%d%d" % (goes_out, fresh, rerun, joins)
+        words = encoded(owner), number(lease), number(expires), flags, *hold(lapsed)
         answer = self._decide_in(scopes, LOOKUP_OR_CLAIM, key, *words)
         if not isinstance(answer, bytes):
             found = self._found(key, answer)
@@ -231,7 +231,9 @@ class RedisStore(Store):
         return max(filter(None, marks), key=float, default=b""), ()
 
     def _decide(self, script: Script, key: str, *words: bytes, others: tuple[bytes, ...] = ()) -> Any:
-        return self._readable(key, self._run(script, (named(KEY, key), *others), self._time(), *words))
+        """Return the answer of a *script* about *key*. Warn if it could not read what is stored there."""
+        answer = self._run(script, (named(KEY, key), *others), self._time(), *words)
+        return self._readable(key, answer) if type(answer) is list else answer
 
     def _each(self, script: Script, kind: bytes, prefix: str) -> Iterator[tuple[str, Any]]:
         """Yield the answer of *script* for each text of that kind that starts with *prefix*."""
@@ -239,7 +241,7 @@ class RedisStore(Store):
             names = scanned(server, kind, prefix)
             while batch := list(islice(names, _BATCH)):
                 commands = [script.by_digest((name,), self._time()) for name in batch]
-                for name, answer in zip(batch, server.ask_all(*commands), strict=True):
+                for name, answer in zip(batch, server.ask(*commands), strict=True):
                     # The script may not be there yet, or the key have moved.
                     missed = isinstance(answer, ResponseError)
                     answered = self._run(script, (name,), self._time()) if missed else answer
