@@ -75,7 +75,7 @@ MEMLEAK_TRACE = Option(
 )
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class _Measurement:
     """The memory before the body of a run, and what else goes on meanwhile.
 
@@ -91,7 +91,7 @@ class _Measurement:
     trace: Trace | None = None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _TaskMemory:
     """What one task has added to the memory of this process.
 

@@ -28,7 +28,7 @@ _VIOLENT = (TaskRevokedError, Terminated, TimeLimitExceeded, WorkerLostError)
 AnyLease = TypeVar("AnyLease", bound=Lease)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Share:
     """What sharing keeps of one run.
 

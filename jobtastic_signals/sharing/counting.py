@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery.result import AsyncResult
 
@@ -19,8 +18,7 @@ __all__ = ["Counting"]
 _ANSWERS = {"result": "hits", "run": "joins"}
 
 
-@dataclass(eq=False)
-class _Began:
+class _Began(NamedTuple):
     """When the body of a run began, by ``time.monotonic()``."""
 
     at: float

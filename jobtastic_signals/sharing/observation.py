@@ -39,7 +39,7 @@ SHADOW = "observe:"
 AVOIDED = "avoided"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Observed:
     """What is kept of one observed run.
 
