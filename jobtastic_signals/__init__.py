@@ -29,7 +29,7 @@ from .middleware import Middleware
 from .options import Option
 from .plugin import Jobtastic
 from .sharing.origin import Origin
-from .stores import Claim, CompareAndSwapStore, Result, Store
+from .stores import Claim, Result, Store
 
 if TYPE_CHECKING:
     from .explanation import explain, explain_difference
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .sharing.calling import bypass, refresh
     from .sharing.leaving import leave, sharing_of
     from .sharing.stats import TaskStats, stats
+    from .stores.cas import CompareAndSwapStore
 
 __version__ = "0.1.0"
 
@@ -141,6 +142,7 @@ _LATER = {
     "sharing.calling": ("bypass", "refresh"),
     "sharing.leaving": ("leave", "sharing_of"),
     "sharing.stats": ("TaskStats", "stats"),
+    "stores.cas": ("CompareAndSwapStore",),
 }
 
 _MODULES = {name: module for module, names in _LATER.items() for name in names}

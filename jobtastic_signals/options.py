@@ -230,9 +230,9 @@ def _misspelt_options(task: type[Task[Any, Any]], options: Mapping[str, Option])
 @lru_cache(maxsize=4096)
 def misspelt(attribute: str, names: tuple[str, ...]) -> str | None:
     """Return the one of *names* that *attribute* is with a slip, or ``None``."""
-    if attribute in names:
+    if attribute in names or attribute in vars(Task):
         return None
-    import difflib  # A task with attributes of its own is rare.
+    import difflib  # Few tasks have any other attribute.
 
     close = difflib.get_close_matches(attribute, names, n=1, cutoff=_TYPO_LIKENESS)
     return close[0] if close else None
