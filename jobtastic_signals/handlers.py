@@ -193,13 +193,11 @@ def worker_init(sender: Any, **_: Any) -> None:
     if installation is None:
         return
     from . import control
-    from .sharing import redelivery
+    from .sharing import pools, redelivery
 
     try:
         sweep(installation)
-        # The processes of the pool share the memory of what is imported before they are forked.
-        tuple(installation.stack)
-        installation.open_store().close()
+        pools.prepare(installation)
     except JobtasticError as error:
         # Celery logs any other exception of a handler, and continues.
         raise SystemExit(f"The worker cannot start: {error}") from error
