@@ -44,6 +44,9 @@ ON_DUPLICATE = ("join", "raise", "drop", "rerun")
 # and "cache_duraton" score 0.95 and more, "cache_timeout" and "herd_timeout" 0.71 and less.
 _TYPO_LIKENESS = 0.9
 
+# What Celery itself puts on tasks, some of it when they bind.
+_CELERYS_OWN = frozenset({*vars(Task), *dict(Task.from_config)})
+
 
 class Option(NamedTuple):
     """One attribute that a task may set.
@@ -230,7 +233,7 @@ def _misspelt_options(task: type[Task[Any, Any]], options: Mapping[str, Option])
 @lru_cache(maxsize=4096)
 def misspelt(attribute: str, names: tuple[str, ...]) -> str | None:
     """Return the one of *names* that *attribute* is with a slip, or ``None``."""
-    if attribute in names or attribute in vars(Task):
+    if attribute in names or attribute in _CELERYS_OWN:
         return None
     import difflib  # Few tasks have any other attribute.
 
