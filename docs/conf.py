@@ -46,3 +46,12 @@ autodoc_class_signature = "mixed"
 nitpicky = True
 # Docstrings may name what has no page: private modules, and other packages, whose inventories are not read.
 nitpick_ignore_regex = [(r"py:.*", r".*")]
+
+
+def setup(app):
+    # The docstring of a named tuple says what its fields are. Python's own says that they have numbers.
+    app.connect("autodoc-skip-member", lambda *event: True if _is_numbered(event[3]) else None)
+
+
+def _is_numbered(member):
+    return (getattr(member, "__doc__", None) or "").startswith("Alias for field number")

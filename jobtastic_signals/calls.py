@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from celery import Task, current_task
 
@@ -77,7 +77,7 @@ class Hooks(Protocol):
         """Return what the first middleware that can do so answers *call* with."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Call:
     """One ``apply_async`` of a task with our options.
 
@@ -134,8 +134,7 @@ class Decision(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Served:
+class Served(NamedTuple):
     """The decision to end as the run of a stored result did, without running the body.
 
     :ivar error: what that run raised; ``None`` if it returned *value*.
@@ -151,8 +150,7 @@ class Served:
         return self.value
 
 
-@dataclass(frozen=True)
-class Raised:
+class Raised(NamedTuple):
     """The decision to raise *error* without running the body."""
 
     error: Exception
@@ -162,7 +160,7 @@ class Raised:
         raise self.error
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Run:
     """One delivery of a task with our options to a worker, or one eager run.
 

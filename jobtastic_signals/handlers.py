@@ -13,10 +13,10 @@ import weakref
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
-from celery import Task, current_task, signals, states
+from celery import Task, current_task, signals
 from celery.app.task import Context
 
-from . import celery_internals, control
+from . import celery_internals
 from .calls import (
     DELIVERY,
     HEADER,
@@ -28,8 +28,7 @@ from .calls import (
     standing_in,
 )
 from .errors import JobtasticError
-from .fallback import withdrawal
-from .fallback.attempt import WITHDRAWABLE, attempt_on, current_attempt
+from .fallback.current import WITHDRAWABLE, attempt_on, current_attempt
 from .installation import (
     Installation,
     ignores_results_by_default,
@@ -38,10 +37,7 @@ from .installation import (
     sharing_of,
 )
 from .keys.stamps import checked_stamp, named_header
-from .progress.current import begin_report, end_report
-from .results import backend
 from .settings import settings_without_effect
-from .sharing import redelivery, replacing
 from .sharing.answers import in_beat
 from .support.counters import flush_all
 from .support.shown import shown
@@ -69,7 +65,7 @@ def before_task_publish(sender: str, headers: MutableMapping[str, Any], body: An
     if call is None or call.task.name != sender or call.made or task_id is None:
         _find_options_of(sender)
         if current_task:
-            replacing.pass_on(headers, fields, body)
+            _mark_replacement(headers, fields, body)
         return
     if call.id not in (None, task_id):
         # The task's own apply_async chose another one.
@@ -81,7 +77,13 @@ def before_task_publish(sender: str, headers: MutableMapping[str, Any], body: An
     if call.policy.shares:
         headers[HEADER] = call.stamp
     if current_task:  # Outside of a task the proxy is false.
-        replacing.pass_on(headers, fields, body)
+        _mark_replacement(headers, fields, body)
+
+
+def _mark_replacement(*message: Any) -> None:
+    from .sharing import replacing  # What runs need is not imported where there are none.
+
+    replacing.pass_on(*message)
 
 
 def task_received(sender: Any, request: Any, **_: Any) -> None:
@@ -104,9 +106,15 @@ def task_received(sender: Any, request: Any, **_: Any) -> None:
         }
         celery_internals.merge_into_request(request, **{DELIVERY: delivery})
     if stamp.get("waits"):
+        from .sharing import redelivery
+
         celery_internals.refund_rate_limit(sender, request.task.name)
         redelivery.hold(request)
-    if WITHDRAWABLE in stamp and not _is_wanted(installation, request, stamp[WITHDRAWABLE]):
+    if WITHDRAWABLE not in stamp:
+        return
+    from .fallback.withdrawal import is_wanted
+
+    if not is_wanted(installation.store, request, stamp[WITHDRAWABLE]):
         logger.info(
             "%s[%s] was answered without a worker; it does not run", shown(request.name), shown(request.id)
         )
@@ -116,6 +124,9 @@ def task_received(sender: Any, request: Any, **_: Any) -> None:
 
 def task_prerun(task: Task[Any, Any], task_id: str, args: Any, kwargs: Any, **_: Any) -> None:
     """Let the middleware decide what happens to the run."""
+    from .progress.current import begin_report
+    from .sharing import replacing
+
     request = task.request
     begin_report(request)
     replacing.begin(task, task_id, request)
@@ -132,6 +143,9 @@ def task_prerun(task: Task[Any, Any], task_id: str, args: Any, kwargs: Any, **_:
 
 def task_postrun(task: Task[Any, Any], retval: Any = None, state: str | None = None, **_: Any) -> None:
     """Let the middleware see how the run ended."""
+    from .progress.current import end_report
+    from .sharing import replacing
+
     request = task.request
     run = run_of(request)
     installation = installation_on(task.app)
@@ -178,9 +192,12 @@ def worker_init(sender: Any, **_: Any) -> None:
     installation = installation_on(sender.app)
     if installation is None:
         return
+    from . import control
+    from .sharing import pools, redelivery
+
     try:
         sweep(installation)
-        installation.open_store().close()
+        pools.prepare(installation)
     except JobtasticError as error:
         # Celery logs any other exception of a handler, and continues.
         raise SystemExit(f"The worker cannot start: {error}") from error
@@ -229,14 +246,6 @@ def _find_options_of(name: str) -> None:
         installation = installation_on(app)
         if task is not None and installation is not None:
             installation.policy_of(type(task))
-
-
-def _is_wanted(installation: Installation, request: Any, withdrawable: float) -> bool:
-    wanted = withdrawal.receive(installation.store, request.id, withdrawable)
-    if wanted is not None:
-        return wanted
-    meta = backend.meta_of(request.task, request.id)
-    return meta is None or meta["status"] not in states.READY_STATES
 
 
 def _run_lost(

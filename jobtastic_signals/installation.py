@@ -29,8 +29,11 @@ from .support.timers import store_timers
 
 __all__ = [
     "COUNTS",
+    "NO_KEY",
+    "OTHERS",
     "Installation",
     "call_of",
+    "count",
     "ignores_results_by_default",
     "installation_on",
     "installed",
@@ -45,6 +48,12 @@ _ATTRIBUTE = "_jobtastic"
 
 #: What the store calls the numbers of a task begins like this, and seconds for which it keeps them.
 COUNTS, COUNTS_KEPT_FOR = "counts:", 90 * 24 * 3600.0
+
+#: The numbers of calls without a key begin like this, and the argument without a canonical form follows.
+NO_KEY = "no_key:"
+
+#: The name for all keywords that ``**kwargs`` catches. Whoever calls chooses those.
+OTHERS = "**"
 
 #: Apps with the plugin, and apps where it was switched off, whatever their configuration says.
 installed: WeakSet[Celery[Any]] = WeakSet()
@@ -184,6 +193,13 @@ def sharing_of(task: Task[Any, Any]) -> tuple[Installation, TaskPolicy] | None:
     # Not type(task): what ``@app.task`` gives is a proxy of the task.
     policy = installation.policy_of(task.__class__) if installation is not None else None
     return None if installation is None or policy is None else (installation, policy)
+
+
+def count(task: Task[Any, Any], **amounts: float) -> None:
+    """Add *amounts* to the numbers of *task*."""
+    installation = installation_on(task.app)
+    if installation is not None:
+        installation.counters.add(task.name, **amounts)
 
 
 def ignores_results_by_default(task: Task[Any, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from typing import Any, ClassVar
 
 from celery import Task
@@ -15,7 +16,7 @@ from .errors import JobtasticError
 from .options import Option
 from .support.safe_text import safe_repr
 
-__all__ = ["Middleware", "MiddlewareStack"]
+__all__ = ["CALLS", "RUNS", "Later", "Middleware", "MiddlewareStack"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -96,23 +97,70 @@ class Middleware:
         """
 
 
-_HOOKS = tuple(name for name, each in vars(Middleware).items() if callable(each))
+#: The hooks that a process needs which only calls tasks, and those for runs.
+CALLS = frozenset({"check_options", "answer", "after_answer", "before_publish", "publish_failed"})
+RUNS = frozenset({"before_run", "before_body", "after_body", "after_run", "run_lost"})
+
+
+class Later:
+    """A middleware that is imported and made when one of its hooks is first called.
+
+    Most processes only call tasks. They do not import what meets runs.
+
+    :ivar options: what it reads from tasks.
+    :param name: its module in this package, and its class.
+    :param subject: what the class is called with.
+    :param hooks: the hooks that it overrides, or more of them.
+    """
+
+    def __init__(
+        self, name: str, subject: Any, hooks: frozenset[str] = RUNS, *, options: tuple[Option, ...] = ()
+    ) -> None:
+        self.options = options
+        self._name, self._subject, self._hooks = name, subject, hooks
+        self._made: Middleware | None = None
+
+    def meets(self, hook: str) -> bool:
+        """Return whether the middleware may override *hook*."""
+        return hook in self._hooks
+
+    @property
+    def made(self) -> Middleware:
+        """The middleware itself."""
+        if self._made is None:
+            module, _, kind = self._name.partition(":")
+            made: Middleware = getattr(import_module(f".{module}", __package__), kind)(self._subject)
+            self._made = made
+        return self._made
+
+
+class _Overriding(dict[str, list[Middleware]]):
+    """The middleware that override a hook, found when it is first called."""
+
+    def __init__(self, middleware: tuple[Middleware | Later, ...]) -> None:
+        super().__init__()
+        self._middleware = middleware
+
+    def __missing__(self, hook: str) -> list[Middleware]:
+        met = (each for each in self._middleware if not isinstance(each, Later) or each.meets(hook))
+        made = [each.made if isinstance(each, Later) else each for each in met]
+        found = [each for each in made if vars(Middleware)[hook] is not getattr(type(each), hook)]
+        return self.setdefault(hook, found)
 
 
 class MiddlewareStack:
     """The middleware of one app, in order. A hook that a middleware does not override costs nothing."""
 
-    def __init__(self, middleware: Iterable[Middleware] = ()) -> None:
+    def __init__(self, middleware: Iterable[Middleware | Later] = ()) -> None:
         self._middleware = tuple(middleware)
-        self._overriding: dict[str, list[Middleware]] = {
-            hook: [
-                each for each in self._middleware if vars(Middleware)[hook] is not getattr(type(each), hook)
-            ]
-            for hook in _HOOKS
-        }
+        self._overriding = _Overriding(self._middleware)
 
     def __iter__(self) -> Iterator[Middleware]:
-        return iter(self._middleware)
+        """Yield all middleware, and make those that are not made yet."""
+        return (each.made if isinstance(each, Later) else each for each in self._middleware)
+
+    def __contains__(self, middleware: object) -> bool:
+        return middleware in self._middleware
 
     @property
     def options(self) -> Iterator[Option]:
@@ -158,7 +206,7 @@ class MiddlewareStack:
                 continue
             if result is not None:
                 earlier = self._middleware[: self._middleware.index(middleware)]
-                _call_back(earlier, "publish_failed", call)
+                _call_back([each for each in earlier if isinstance(each, Middleware)], "publish_failed", call)
                 self.walk_back("after_answer", call, result)
                 return result
         return None

@@ -10,13 +10,11 @@ A few options are given with one call: keyword arguments of ``apply_async``, whi
 from __future__ import annotations
 
 import datetime
-import difflib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
 from functools import lru_cache
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import Task
 
@@ -46,9 +44,11 @@ ON_DUPLICATE = ("join", "raise", "drop", "rerun")
 # and "cache_duraton" score 0.95 and more, "cache_timeout" and "herd_timeout" 0.71 and less.
 _TYPO_LIKENESS = 0.9
 
+# What Celery itself puts on tasks, some of it when they bind.
+_CELERYS_OWN = frozenset({*vars(Task), *dict(Task.from_config)})
 
-@dataclass(frozen=True)
-class Option:
+
+class Option(NamedTuple):
     """One attribute that a task may set.
 
     :param name: the attribute.
@@ -64,8 +64,7 @@ class Option:
     parse: Callable[[Any], Any]
 
 
-@dataclass(frozen=True)
-class CallOptions:
+class CallOptions(NamedTuple):
     """What one call asks for.
 
     :ivar refresh: whether it wants a new run, whose result replaces the stored one.
@@ -80,7 +79,7 @@ class CallOptions:
     @property
     def given(self) -> dict[str, Any]:
         """The keyword arguments that ask for this."""
-        return {name: value for name, value in vars(self).items() if value}
+        return {name: value for name, value in self._asdict().items() if value}
 
 
 #: What a call asks for that says nothing.
@@ -234,8 +233,10 @@ def _misspelt_options(task: type[Task[Any, Any]], options: Mapping[str, Option])
 @lru_cache(maxsize=4096)
 def misspelt(attribute: str, names: tuple[str, ...]) -> str | None:
     """Return the one of *names* that *attribute* is with a slip, or ``None``."""
-    if attribute in names:
+    if attribute in names or attribute in _CELERYS_OWN:
         return None
+    import difflib  # Few tasks have any other attribute.
+
     close = difflib.get_close_matches(attribute, names, n=1, cutoff=_TYPO_LIKENESS)
     return close[0] if close else None
 

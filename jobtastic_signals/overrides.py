@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from inspect import getattr_static
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,9 @@ from celery.utils import uuid
 from kombu.exceptions import OperationalError
 
 from .calls import HEADER, Call, Run, current_call, run_of
-from .fallback.api import FUNCTIONS
-from .fallback.attempt import attempt_on, current_attempt
+from .fallback.current import attempt_on, current_attempt
 from .installation import Installation, installation_on, sharing_of
 from .options import NOTHING_ASKED, take_call_options
-from .progress.api import update_progress
 from .sharing.kinds import call_of
 from .sharing.origin import Origin, note_origin
 from .support.rare_warnings import rare_warnings
@@ -44,9 +43,33 @@ _METHODS = ("apply_async", "__call__", "apply")
 
 ApplyAsync = Callable[..., "AsyncResult[Any]"]
 
+
+class _Function:
+    """A function of this package on a task class, imported when it is first used."""
+
+    def __init__(self, module: str, name: str, *, takes_task: bool = True) -> None:
+        self._module, self._name, self._takes_task = module, name, takes_task
+
+    def __get__(self, task: Task[Any, Any] | None, cls: type[Task[Any, Any]]) -> Any:
+        function = getattr(import_module(self._module, __package__), self._name)
+        return function.__get__(task, cls) if self._takes_task else function
+
+
 _FUNCTIONS: dict[str, Any] = {
-    "update_progress": staticmethod(update_progress),
-    **{each.__name__: each for each in FUNCTIONS},
+    "update_progress": _Function(".progress.api", "update_progress", takes_task=False),
+    **{
+        name: _Function(".fallback.api", name)
+        for name in (
+            "adelay_or_eager",
+            "adelay_or_fail",
+            "async_or_eager",
+            "async_or_fail",
+            "delay_or_eager",
+            "delay_or_eager_on_commit",
+            "delay_or_fail",
+            "delay_or_fail_on_commit",
+        )
+    },
 }
 
 
@@ -58,7 +81,7 @@ def add_overrides(task: type[Task[Any, Any]]) -> None:
             setattr(method, _ORIGINAL, own)
             setattr(task, name, method)
     for name, function in _FUNCTIONS.items():
-        if not hasattr(task, name):
+        if not any(name in vars(cls) for cls in task.__mro__):
             setattr(task, name, function)
 
 

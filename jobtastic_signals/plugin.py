@@ -12,16 +12,12 @@ from kombu.utils.functional import maybe_evaluate
 from . import celery_internals, handlers, installation
 from .errors import JobtasticError
 from .installation import Installation, installation_on
-from .memory.middleware import MemoryWatch
-from .middleware import Middleware, MiddlewareStack
+from .memory.options import OPTIONS as MEMORY_OPTIONS
+from .middleware import CALLS, Later, Middleware, MiddlewareStack
 from .options import name_of
 from .overrides import add_overrides, remove_overrides
-from .progress.middleware import ProgressReports
-from .results.notes import Notes
 from .sharing.answers import SharedCalls
 from .sharing.counting import Counting
-from .sharing.middleware import Sharing
-from .sharing.observation import ObservedCalls, ObservedRuns
 
 __all__ = ["Jobtastic"]
 
@@ -110,7 +106,7 @@ class Jobtastic:
     def _install(self, app: Celery[Any]) -> None:
         known = installation_on(app)
         if known is not None:
-            if not set(self._middleware) <= set(known.stack):
+            if not all(each in known.stack for each in self._middleware):
                 raise JobtasticError(
                     f"the plugin is already enabled on {app!r}, so {self._middleware!r} would not be used; "
                     "pass the middleware where the plugin is enabled first"
@@ -120,16 +116,16 @@ class Jobtastic:
         installed.stack = MiddlewareStack(
             [
                 SharedCalls(installed),
-                Sharing(installed),
-                ObservedRuns(installed),
+                Later("sharing.middleware:Sharing", installed),
+                Later("sharing.observation:ObservedRuns", installed),
                 Counting(installed),
-                ProgressReports(installed),
-                Notes(installed),
-                MemoryWatch(installed),
+                Later("progress.middleware:ProgressReports", installed),
+                Later("results.notes:Notes", installed),
+                Later("memory.middleware:MemoryWatch", installed, options=MEMORY_OPTIONS),
                 *self._middleware,
             ]
         )
-        installed.observers = MiddlewareStack([ObservedCalls(installed)])
+        installed.observers = MiddlewareStack([Later("sharing.observation:ObservedCalls", installed, CALLS)])
         annotations = _Annotations(installed)
         installation.register(app, installed)
         # Celery looks through this list whenever a task class binds, and nobody stands before us in it.

@@ -6,14 +6,12 @@ Django's ``CELERY_`` namespace works like for Celery's own settings: ``CELERY_JO
 from __future__ import annotations
 
 import datetime
-import difflib
 import hashlib
 import math
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from celery import Celery
@@ -51,8 +49,7 @@ _CAPITALS = re.compile(r"(?:CELERY_)?(JOBTASTIC_\w+)")
 _LIKENESS = 0.75
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One setting.
 
     :param name: what stands in the configuration.
@@ -143,8 +140,7 @@ SETTINGS = (
 )
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """The settings of one app, checked.
 
     :ivar store: URL of the store. ``disk://`` alone is a folder of the user's cache directory, one for each
@@ -167,8 +163,8 @@ class Settings:
         down.
     """
 
-    store: str = field(repr=False)  # With its passwords.
-    store_options: Mapping[str, Any] = field(repr=False)
+    store: str
+    store_options: Mapping[str, Any]
     store_required: bool
     namespace: str
     key_required: bool
@@ -179,6 +175,10 @@ class Settings:
     progress_after: float
     memleak_redact: bool | frozenset[str]
     broker_deadline: float
+
+    def __repr__(self) -> str:
+        # Without the URL and the options of the store, which may have passwords.
+        return f"<Settings of the namespace {self.namespace!r}>"
 
     @classmethod
     def read(cls, app: Celery[Any]) -> Settings:
@@ -242,6 +242,8 @@ def settings_without_effect(app: Celery[Any]) -> Iterator[tuple[str, str]]:
 
 def near_setting(name: str) -> str | None:
     """Return the setting that *name* is or probably means, or ``None`` if it is like none of them."""
+    import difflib  # Few configurations have a wrong name.
+
     fields = [each.field for each in SETTINGS]
     # Without what all of them begin with, which would make any two alike.
     close = difflib.get_close_matches(name.removeprefix(_PREFIX), fields, n=1, cutoff=_LIKENESS)

@@ -15,8 +15,9 @@ from ..errors import BrokerUnavailableError, JobtasticError
 from ..installation import installation_on
 from ..support.shown import shown
 from ..support.threads import Work, in_thread
-from .attempt import Attempt, Phase
+from .attempt import Attempt
 from .broker import PUBLISHED_BY, answers, import_clients, is_reply, name_of
+from .current import Phase
 from .unpublished import UnpublishedCall
 
 if TYPE_CHECKING:

@@ -23,7 +23,6 @@ from .answering import call_or_answer, planned_call
 from .caller import as_caller
 
 __all__ = [
-    "FUNCTIONS",
     "adelay_or_eager",
     "adelay_or_fail",
     "async_or_eager",
@@ -171,19 +170,6 @@ async def adelay_or_fail(
     >>> jobtastic.uninstall(app)
     """
     return await _in_thread(task, args, kwargs, eagerly=False)
-
-
-#: What tasks with our options have as methods.
-FUNCTIONS = (
-    adelay_or_eager,
-    adelay_or_fail,
-    async_or_eager,
-    async_or_fail,
-    delay_or_eager,
-    delay_or_eager_on_commit,
-    delay_or_fail,
-    delay_or_fail_on_commit,
-)
 
 
 def _on_commit(task: Task[Any, Any] | Signature[Any], args: Any, kwargs: Any, *, eagerly: bool) -> None:

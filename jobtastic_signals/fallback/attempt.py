@@ -8,8 +8,6 @@ passes the gate, so it is known whether the message left, except for one instant
 
 from __future__ import annotations
 
-import contextvars
-import enum
 import threading
 import time
 from collections.abc import Callable, Mapping, MutableMapping
@@ -26,46 +24,16 @@ from ..results import backend as backends
 from ..support.threads import Work, call_within, in_thread
 from .broker import drop_producer, producer_for
 from .caller import as_caller
+from .current import WITHDRAWABLE, Phase, current_attempt
 
 if TYPE_CHECKING:
     from ..calls import Call
 
-__all__ = ["WITHDRAWABLE", "Attempt", "Phase", "attempt_on", "current_attempt"]
+__all__ = ["Attempt"]
 
 #: The part of the deadline within which the result backend has to say whether an existing task answers a
 #: call.
 ASKED_BY = 0.3
-
-#: The field of a stamp that says for how many seconds the caller may withdraw the message.
-WITHDRAWABLE = "withdrawable"
-
-#: The attempt in this context. Looked at before :func:`attempt_on` is called, since nearly no call has one.
-current_attempt: contextvars.ContextVar[Attempt | None] = contextvars.ContextVar(
-    "jobtastic_current_attempt", default=None
-)
-
-
-def attempt_on(task_name: str) -> Attempt | None:
-    """Return the attempt that is about to publish a call of the task in this context, or ``None``."""
-    attempt = current_attempt.get()
-    if attempt is None or attempt.task.name != task_name or attempt.phase >= Phase.MADE:
-        return None
-    return attempt
-
-
-class Phase(enum.IntEnum):
-    """How far an attempt has come."""
-
-    #: It looks for an existing task that answers the call.
-    ASKING = enum.auto()
-    #: No existing task answers the call, or the task does not share.
-    PUBLISHING = enum.auto()
-    #: There is a message.
-    MADE = enum.auto()
-    #: The message has passed the gate, so it may be at the broker.
-    SENT = enum.auto()
-    #: The broker has the message.
-    PUBLISHED = enum.auto()
 
 
 class Attempt:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from celery import states
+
+from ..results import backend
 from ..stores import Claim
 from ..stores.names import internal_name
 from ..support.shown import shown
@@ -18,7 +21,7 @@ from ..support.timers import call_at
 if TYPE_CHECKING:
     from ..stores.guard import GuardedStore
 
-__all__ = ["receive", "withdraw", "withdraw_later"]
+__all__ = ["is_wanted", "receive", "withdraw", "withdraw_later"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -60,6 +63,18 @@ def withdraw_later(store: GuardedStore, task_id: str, tries: int = TRIES) -> Non
             shown(task_id),
             BETWEEN_TRIES * TRIES,
         )
+
+
+def is_wanted(store: GuardedStore, request: Any, withdrawable: float) -> bool:
+    """Return whether a worker is to run the message that it has received with *request*.
+
+    :param withdrawable: seconds for which its caller may withdraw the message.
+    """
+    wanted = receive(store, request.id, withdrawable)
+    if wanted is not None:
+        return wanted
+    meta = backend.meta_of(request.task, request.id)
+    return meta is None or meta["status"] not in states.READY_STATES
 
 
 def receive(store: GuardedStore, task_id: str, withdrawable: float) -> bool | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from celery import Task
 from celery.app.task import Context
@@ -26,8 +26,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class KeyContext:
+class KeyContext(NamedTuple):
     """What a ``key_context`` function gets: where the call is, and the headers of its message.
 
     :ivar headers: in the caller the headers that ``apply_async`` was given, in the worker those of the
@@ -42,7 +41,7 @@ class KeyContext:
     ('acme', 'globex')
     """
 
-    headers: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, Any] = MappingProxyType({})
     is_received: bool = False
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -22,15 +21,21 @@ __all__ = ["TaskPolicy"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
 class TaskPolicy:
     """What a task's options ask for: their checked values, and how to make its keys and tags."""
 
-    options: Mapping[str, Any]
-    keys: KeyRecipe
-    tags: TagRecipe
-    _is_observed: Callable[[], bool] = field(default=lambda: False, compare=False)
-    _warned_of: set[str | None] = field(default_factory=set, compare=False)
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        keys: KeyRecipe,
+        tags: TagRecipe,
+        is_observed: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.options: Mapping[str, Any] = options
+        self.keys: KeyRecipe = keys
+        self.tags: TagRecipe = tags
+        self._is_observed = is_observed
+        self._warned_of: set[str | None] = set()
 
     def __getitem__(self, option: str) -> Any:
         return self.options[option]

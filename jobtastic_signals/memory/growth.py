@@ -6,8 +6,7 @@ import itertools
 import statistics
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 __all__ = ["WARM_UP", "WINDOW", "Growth", "GrowthReport"]
 
@@ -20,8 +19,7 @@ WARM_UP = 3
 Kind = Literal["leak", "jump", "warm-up"]
 
 
-@dataclass(frozen=True)
-class GrowthReport:
+class GrowthReport(NamedTuple):
     """Says how a run grew by more than the limit.
 
     :ivar kind: ``leak`` if the task keeps growing; ``jump`` if it grew once, after its first :data:`WINDOW`

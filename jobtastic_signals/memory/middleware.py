@@ -19,11 +19,12 @@ from ..calls import Run
 from ..installation import Installation
 from ..keys.binding import OMITTED, binder_of, catch_all_in, parameters_of
 from ..middleware import Middleware
-from ..options import Option, finite_number
+from ..options import Option
 from ..support.redaction import REDACTED, redacted_arguments
 from ..support.shown import one_line
 from ..support.time_limits import caught
 from .growth import Growth, GrowthReport
+from .options import OPTIONS
 from .process import Trace, peak, resident, tidied
 
 __all__ = ["MemoryWatch"]
@@ -53,29 +54,7 @@ UNATTRIBUTED = (
 )
 
 
-def _parse_trace(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError("neither True nor False")
-    return value
-
-
-MEMLEAK_THRESHOLD = Option(
-    "memleak_threshold",
-    default=-1,
-    accepts="the megabytes (10^6 bytes) that a run may add to the memory of its process without a warning, "
-    "such as 50; negative for no warnings",
-    parse=finite_number,
-)
-
-MEMLEAK_TRACE = Option(
-    "memleak_trace",
-    default=False,
-    accepts="True to trace the run after a warning with tracemalloc, once an hour at most, or False",
-    parse=_parse_trace,
-)
-
-
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class _Measurement:
     """The memory before the body of a run, and what else goes on meanwhile.
 
@@ -91,7 +70,7 @@ class _Measurement:
     trace: Trace | None = None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _TaskMemory:
     """What one task has added to the memory of this process.
 
@@ -167,7 +146,7 @@ class MemoryWatch(Middleware):
     that calls them.
     """
 
-    options: ClassVar[tuple[Option, ...]] = (MEMLEAK_THRESHOLD, MEMLEAK_TRACE)
+    options: ClassVar[tuple[Option, ...]] = OPTIONS
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation

@@ -5,7 +5,6 @@ This is arithmetic alone. Times are seconds of any clock that does not run backw
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,7 +35,7 @@ def percent_of(completed: float, total: float) -> float:
     return min(round(completed / total * 100, 2), ALMOST)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Pace:
     """How fast a run goes that began at *began*, if all items take the same time.
 
@@ -92,7 +91,11 @@ def left_by_history(elapsed: float, durations: Sequence[float]) -> float | None:
     (8.0, 30.0, None)
     """
     longer = [duration for duration in durations if duration > elapsed]
-    return statistics.median(longer) - elapsed if longer else None
+    if not longer:
+        return None
+    import statistics  # With what it imports, it takes longer to import than any module of ours.
+
+    return statistics.median(longer) - elapsed
 
 
 def percent_by_history(elapsed: float, left: float) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 __all__ = ["Level"]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Level:
     """A level that lies between *low* and *high* of the run.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import partial
@@ -13,7 +14,6 @@ from weakref import WeakKeyDictionary
 from celery import Celery, Task, states
 from celery.app.task import Context
 from celery.backends.base import Backend, DisabledBackend
-from celery.backends.rpc import RPCBackend
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.result import AsyncResult
 from celery.utils.time import maybe_iso8601
@@ -75,7 +75,18 @@ def is_silent(task: Task[Any, Any]) -> bool:
 
 def is_private(task: Task[Any, Any]) -> bool:
     """Return whether only the caller can read the results of *task*, like with ``rpc://``."""
-    return isinstance(task.backend, RPCBackend)
+    return _is_rpc(task.backend)
+
+
+def _has_no_ids(backend: Backend) -> bool:
+    """Return whether *backend* tells nobody of a task by its id, except the caller of that task."""
+    return isinstance(backend, DisabledBackend) or _is_rpc(backend)
+
+
+def _is_rpc(backend: Backend) -> bool:
+    # Nobody has such a backend whose module is not imported.
+    rpc = sys.modules.get("celery.backends.rpc")
+    return rpc is not None and isinstance(backend, rpc.RPCBackend)
 
 
 def meta_of(task: Task[Any, Any], task_id: str) -> Meta | None:
@@ -85,7 +96,7 @@ def meta_of(task: Task[Any, Any], task_id: str) -> Meta | None:
 
 def known_meta(app: Celery[Any], backend: Backend, task_id: str) -> Meta | None:
     """Return what *backend* knows of *task_id* now; ``None`` if it cannot say."""
-    if isinstance(backend, (DisabledBackend, RPCBackend)):
+    if _has_no_ids(backend):
         return None
     breaker = breaker_of(app)
     if not breaker.lets_through():
@@ -112,7 +123,7 @@ def read_meta(backend: Backend, task_id: str) -> Meta:
     :raises JobtasticError: if the app has no result backend.
     :raises Exception: what the backend raises if it does not answer.
     """
-    own_cache = {} if isinstance(backend, RPCBackend) else {"cache": False}
+    own_cache = {} if _is_rpc(backend) else {"cache": False}
     meta: Meta = checked(backend).get_task_meta(task_id, **own_cache)
     return meta
 
@@ -220,7 +231,7 @@ def timestamp(moment: object) -> float | None:
 def shows_progress(task: Task[Any, Any], request: Context) -> bool:
     """Return whether everyone who has the id of the run under *request* can see its progress and its end."""
     # With ``rpc://`` each record is a message to the caller, whose queue is full after a thousand.
-    if not request.id or isinstance(task.backend, (DisabledBackend, RPCBackend)):
+    if not request.id or _has_no_ids(task.backend):
         return False
     return not ignores_result(task, request) and (not request.is_eager or bool(task.store_eager_result))
 

@@ -7,30 +7,35 @@ side.
 from __future__ import annotations
 
 import logging
-import math
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
-from celery import states
+from celery import Task, states
 from celery.result import AsyncResult, EagerResult
 from celery.utils import uuid
 
 from .. import events
-from ..calls import Call, Run, calling_run
-from ..installation import Installation
+from ..calls import Call, Run, TaskPolicy, calling_run
+from ..installation import Installation, count
 from ..middleware import Middleware
-from ..progress.history import History
+from ..options import Option
 from ..results import backend, payload
 from ..stores import Claim, Result
 from ..support.rare_warnings import rare_warnings
 from ..support.shown import shown, shown_error
 from ..support.time_limits import caught
-from .claims import Claims, Share, has_earlier_result, has_ended, seconds_until, was_violent
-from .duplicates import REFUSING, duplicate_error
+from .caching import (
+    CACHE_DURATION,
+    CACHE_FAILURES_FOR,
+    CACHE_MAX_BYTES,
+    CACHE_STALE_FOR,
+    CACHE_WHEN,
+    check_options,
+)
+from .claims import HERD_AVOIDANCE_TIMEOUT, Claims, has_earlier_result, has_ended, was_violent
+from .duplicates import ON_DUPLICATE_OPTION, REFUSING, duplicate_error
 from .origin import Origin, note_origin
-from .stats import count
-from .waiting import Wait, seconds_left
 
 __all__ = ["SharedCalls", "announce", "in_beat", "mark", "read_result"]
 
@@ -43,10 +48,23 @@ in_beat: ContextVar[bool] = ContextVar("jobtastic_in_beat", default=False)
 class SharedCalls(Middleware):
     """Answers calls through the store of *installation*, and claims the keys of those that go out."""
 
+    options: ClassVar[tuple[Option, ...]] = (
+        HERD_AVOIDANCE_TIMEOUT,
+        CACHE_DURATION,
+        CACHE_STALE_FOR,
+        CACHE_FAILURES_FOR,
+        CACHE_WHEN,
+        CACHE_MAX_BYTES,
+        ON_DUPLICATE_OPTION,
+    )
+
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self._claims = Claims(installation)
-        self._history = History(installation)
+
+    def check_options(self, task: type[Task[Any, Any]], policy: TaskPolicy) -> None:
+        """Refuse options that contradict each other."""
+        check_options(task, policy)
 
     def answer(self, call: Call) -> AsyncResult[Any] | None:
         """Answer a plain call by a stored result, or by the run that has the claim."""
@@ -90,10 +108,12 @@ class SharedCalls(Middleware):
 
     def _claim(self, call: Call) -> None:
         """Claim the key of a message that is made."""
-        run = calling_run(call.task)
+        run, is_same = calling_run(call.task), False
         if run is not None and run.id == call.id:
-            _send_run_again(call, run)
-        if not (call.due_later or (run is not None and _is_same(call, run))):
+            from .resending import resend  # Few calls are made by a run, and so are few of those.
+
+            is_same = resend(call, run)
+        if not (call.due_later or is_same):
             entry = self._claims.request(call)
             mark(call, entry)
             announce(call, entry)
@@ -174,33 +194,17 @@ class SharedCalls(Middleware):
             self._claims.release(call.task, call.key, call.id, None)  # It would have been next.
             call.claimed = False
         if call.on_duplicate == "raise":
-            raise duplicate_error(call, claim, seconds_left(call.task.name, claim, meta, self._history))
+            from ..progress.history import History
+            from .waiting import seconds_left
+
+            left = seconds_left(call.task.name, claim, meta, History(self._installation))
+            raise duplicate_error(call, claim, left)
         call.answered_by = "dropped"
         events.emit(events.call_dropped, call.task, key=call.key, task_id=call.id, owner=claim.owner)
         _log(call, "is dropped, since it is identical to", claim.owner)
         dropped: AsyncResult[Any] = EagerResult(call.id, None, states.IGNORED, name=call.task.name)
         note_origin(dropped, Origin("dropped", claim.owner, call.id, call.key))
         return dropped
-
-
-def _send_run_again(call: Call, run: Run) -> None:
-    """Stamp the next message of a run: a retry, or the same call that waits."""
-    share = run.part(Share)
-    if share is not None and not isinstance(run.decision, Wait):
-        # A retry with other arguments does not come back to this key.
-        share.next_due = seconds_until(call.eta) if _is_same(call, run) else math.inf
-    for name in ("called", "after") if _is_same(call, run) else ():
-        if name in run.stamp:
-            call.stamp[name] = run.stamp[name]
-    call.fresh = bool(run.stamp.get("fresh")) if share is None else share.fresh
-    call.on_duplicate = run.stamp.get("on_duplicate", call.on_duplicate)
-    if isinstance(run.decision, Wait):
-        call.stamp.update(run.decision.stamp(run))
-
-
-def _is_same(call: Call, run: Run) -> bool:
-    """Return whether *call* sends *run* again with the same arguments."""
-    return call.id == run.id and (call.key == run.key or isinstance(run.decision, Wait))
 
 
 def _log(call: Call, outcome: str, owner: str) -> None:

@@ -15,12 +15,21 @@ from celery.utils import uuid
 from .. import events
 from ..calls import Call, Run
 from ..installation import Installation
+from ..options import Option, seconds
 from ..results import backend
 from ..stores import Claim, Result
 from .duplicates import REFUSING
 from .leases import LateLease, Lease
 
-__all__ = ["Claims", "Share", "has_earlier_result", "has_ended", "seconds_until", "was_violent"]
+__all__ = [
+    "HERD_AVOIDANCE_TIMEOUT",
+    "Claims",
+    "Share",
+    "has_earlier_result",
+    "has_ended",
+    "seconds_until",
+    "was_violent",
+]
 
 #: How the worker's main process ends a run whose body may still go on.
 _VIOLENT = (TaskRevokedError, Terminated, TimeLimitExceeded, WorkerLostError)
@@ -28,7 +37,25 @@ _VIOLENT = (TaskRevokedError, Terminated, TimeLimitExceeded, WorkerLostError)
 AnyLease = TypeVar("AnyLease", bound=Lease)
 
 
-@dataclass(eq=False)
+def _parse_timeout(value: Any) -> float | None:
+    if value is None:
+        return None
+    timeout = float(seconds(value))
+    if timeout < 0:
+        raise ValueError("negative")
+    return timeout or None
+
+
+HERD_AVOIDANCE_TIMEOUT = Option(
+    "herd_avoidance_timeout",
+    default=None,
+    accepts="the seconds for which identical calls may join one run, such as 60; set it above the longest "
+    "run that you expect. 0 or None for no herd avoidance",
+    parse=_parse_timeout,
+)
+
+
+@dataclass(eq=False, repr=False)
 class Share:
     """What sharing keeps of one run.
 

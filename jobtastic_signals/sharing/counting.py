@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery.result import AsyncResult
 
 from ..calls import Call, Raised, Run, Served, calling_run
 from ..installation import Installation
 from ..middleware import Middleware
-from .observation import Observed
-from .waiting import Wait
 
 __all__ = ["Counting"]
 
 _ANSWERS = {"result": "hits", "run": "joins"}
 
 
-@dataclass(eq=False)
-class _Began:
+class _Began(NamedTuple):
     """When the body of a run began, by ``time.monotonic()``."""
 
     at: float
@@ -51,6 +47,8 @@ class Counting(Middleware):
 
     def before_run(self, run: Run) -> None:
         """Count a run that is served, waits, or goes unshared."""
+        from .waiting import Wait  # A process that only calls tasks does not need it.
+
         if isinstance(run.decision, Served):
             self._add(run, served=1)
         elif isinstance(run.decision, Wait):
@@ -65,6 +63,8 @@ class Counting(Middleware):
 
     def after_body(self, run: Run) -> None:
         """Count the run, and how long its body took."""
+        from .observation import Observed
+
         began = run.drop(_Began)
         if began is None:
             return

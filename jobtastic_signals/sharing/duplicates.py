@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery.exceptions import Ignore
 
@@ -74,8 +73,7 @@ def is_duplicate(run: Run, claim: Claim) -> bool:
     return claim.owner not in (run.id, run.stamp.get("after"))
 
 
-@dataclass(frozen=True)
-class Dropped:
+class Dropped(NamedTuple):
     """The decision to drop a call: it ends as ``IGNORED``, without a result.
 
     :ivar owner: the task id of the call in flight.

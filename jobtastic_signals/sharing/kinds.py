@@ -11,14 +11,13 @@ from celery.utils.time import maybe_iso8601
 
 from ..calls import Call, TaskPolicy, calling_run, current_call
 from ..errors import OptionError
-from ..installation import Installation
+from ..installation import NO_KEY, OTHERS, Installation
 from ..keys.context import KeyContext
 from ..keys.recipe import HERE
 from ..keys.stamps import is_sound_id
 from ..middleware import MiddlewareStack
 from ..options import CallOptions
 from ..results import backend
-from .stats import NO_KEY, OTHERS
 
 __all__ = ["call_of"]
 

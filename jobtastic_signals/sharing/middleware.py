@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
-from celery import Task, states
+from celery import states
 
 from .. import celery_internals, events
-from ..calls import Raised, Run, Served, TaskPolicy, key_of
+from ..calls import Raised, Run, Served, key_of
 from ..errors import StoreError
 from ..installation import Installation
 from ..middleware import Middleware
-from ..options import Option, seconds
 from ..progress.history import History
 from ..results import backend
 from ..stores import Claim, Result
@@ -26,16 +25,8 @@ from ..support.processes import when_ended
 from ..support.rare_warnings import rare_warnings
 from ..support.shown import shown
 from .answers import announce, read_result
-from .caching import (
-    CACHE_DURATION,
-    CACHE_FAILURES_FOR,
-    CACHE_MAX_BYTES,
-    CACHE_STALE_FOR,
-    CACHE_WHEN,
-    check_options,
-)
 from .claims import Claims, Share, has_ended
-from .duplicates import ON_DUPLICATE_OPTION, refusal, reruns
+from .duplicates import refusal, reruns
 from .results import Results
 from .waiting import Wait, in_place, seconds_left
 
@@ -47,46 +38,14 @@ logger: logging.Logger = logging.getLogger(__name__)
 ON_ITS_WAY = 2.0
 
 
-def _parse_timeout(value: Any) -> float | None:
-    if value is None:
-        return None
-    timeout = float(seconds(value))
-    if timeout < 0:
-        raise ValueError("negative")
-    return timeout or None
-
-
-HERD_AVOIDANCE_TIMEOUT = Option(
-    "herd_avoidance_timeout",
-    default=None,
-    accepts="the seconds for which identical calls may join one run, such as 60; set it above the longest "
-    "run that you expect. 0 or None for no herd avoidance",
-    parse=_parse_timeout,
-)
-
-
 class Sharing(Middleware):
     """Cached results and herd avoidance for runs, through the store of *installation*."""
-
-    options: ClassVar[tuple[Option, ...]] = (
-        HERD_AVOIDANCE_TIMEOUT,
-        CACHE_DURATION,
-        CACHE_STALE_FOR,
-        CACHE_FAILURES_FOR,
-        CACHE_WHEN,
-        CACHE_MAX_BYTES,
-        ON_DUPLICATE_OPTION,
-    )
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self._claims = Claims(installation)
         self._results = Results(installation, self._claims)
         self._history = History(installation)
-
-    def check_options(self, task: type[Task[Any, Any]], policy: TaskPolicy) -> None:
-        """Refuse options that contradict each other."""
-        check_options(task, policy)
 
     def before_run(self, run: Run) -> None:
         """Decide whether a run is served, waits or runs."""

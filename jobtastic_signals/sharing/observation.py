@@ -18,7 +18,7 @@ from celery import states
 
 from ..calls import Call, Run, calling_run, key_of
 from ..errors import StoreError
-from ..installation import Installation
+from ..installation import Installation, count
 from ..keys.stamps import checked_stamp
 from ..middleware import Middleware
 from ..results import backend
@@ -28,7 +28,6 @@ from .answers import mark
 from .claims import Claims, Share, has_earlier_result, has_ended, seconds_until
 from .leases import Lease
 from .middleware import ON_ITS_WAY
-from .stats import count
 
 __all__ = ["Observed", "ObservedCalls", "ObservedRuns"]
 
@@ -39,7 +38,7 @@ SHADOW = "observe:"
 AVOIDED = "avoided"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Observed:
     """What is kept of one observed run.
 

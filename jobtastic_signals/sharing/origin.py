@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from celery.result import AsyncResult
 
@@ -12,8 +11,7 @@ __all__ = ["Origin", "note_origin", "origin_of"]
 _ATTRIBUTE = "_jobtastic_origin"
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """Where the result of one call comes from.
 
     :ivar kind: ``"own"`` for a run of its own, ``"joined"`` for the run of another call, ``"cached"`` for a

@@ -14,8 +14,7 @@ import re
 import uuid
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import Task, states
 
@@ -44,8 +43,7 @@ _PROOF = re.compile(r"[0-9a-f]{32}")
 _PARTS = "_jobtastic_replacing"
 
 
-@dataclass(eq=False)
-class _Part:
+class _Part(NamedTuple):
     """One run of a replacement, for one replaced call."""
 
     installation: Installation

@@ -6,18 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery
 
 from ..errors import JobtasticError
-from ..installation import COUNTS, Installation, installation_on
+from ..installation import COUNTS, NO_KEY, Installation, installation_on
 
-__all__ = ["NO_KEY", "OTHERS", "TaskStats", "count", "required_installation", "stats"]
-
-#: The numbers of calls without a key begin like this, and the argument without a canonical form follows.
-NO_KEY = "no_key:"
-
-#: The name for all keywords that ``**kwargs`` catches. Whoever calls chooses those.
-OTHERS = "**"
+__all__ = ["TaskStats", "required_installation", "stats"]
 
 
 @dataclass(frozen=True)
@@ -108,13 +102,6 @@ def required_installation(app: Celery[Any]) -> Installation:
     if installation is None:
         raise JobtasticError(f"the plugin is not enabled on {app!r}; call Jobtastic(app)")
     return installation
-
-
-def count(task: Task[Any, Any], **amounts: float) -> None:
-    """Add *amounts* to the numbers of *task*."""
-    installation = installation_on(task.app)
-    if installation is not None:
-        installation.counters.add(task.name, **amounts)
 
 
 def _stats_of(amounts: Mapping[str, float]) -> TaskStats:

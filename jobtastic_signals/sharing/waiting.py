@@ -6,8 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from celery.exceptions import Ignore
 
@@ -74,8 +73,7 @@ def in_place(ask: Callable[[], T], is_over: Callable[[T], bool]) -> T:
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
-@dataclass(frozen=True)
-class Wait:
+class Wait(NamedTuple):
     """The decision to send a delivery again instead of running its body.
 
     It is carried out where the body would run. By then every handler of ``task_prerun`` has loaded the

@@ -11,13 +11,11 @@ from kombu.utils.imports import symbol_by_name
 from ..errors import SettingError, StoreError
 from ..support.redaction import redacted_repr, scrubbed
 from .base import Store
-from .cas import CompareAndSwapStore
 from .entry import REMEMBERED_FOR, Claim, Entry, Result
 
 __all__ = [
     "REMEMBERED_FOR",
     "Claim",
-    "CompareAndSwapStore",
     "Entry",
     "Result",
     "Store",

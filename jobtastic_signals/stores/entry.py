@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from .values import Answer, Value
 
 __all__ = [
     "FORMAT_VERSION",
@@ -26,8 +28,8 @@ FORMAT_VERSION = 1
 REMEMBERED_FOR = 3600.0
 
 
-@dataclass(frozen=True)
-class Claim:
+@dataclass(eq=False, repr=False)
+class Claim(Answer):
     """One owner's hold on a key.
 
     :ivar owner: the task id that has the claim.
@@ -59,7 +61,7 @@ class Claim:
     previous: str | None = None
     next: Claim | None = None
     forgotten: float | None = None
-    at: float = field(default=0.0, compare=False)
+    at: float = 0.0
 
     @property
     def is_running(self) -> bool:
@@ -80,8 +82,8 @@ class Claim:
         return len(self.left) > self.joined
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(eq=False, repr=False)
+class Result(Answer):
     """The outcome of one run.
 
     :ivar owner: the task id that ran.
@@ -106,7 +108,7 @@ class Result:
     kept: float | None
     stale_until: float | None = None
     renewal: str | None = None
-    at: float = field(default=0.0, compare=False)
+    at: float = 0.0
 
     @property
     def end(self) -> float:
@@ -160,8 +162,7 @@ class Result:
         return is_expected and (self.kept is None or now < self.kept)
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """Numbers that are added up under one key.
 
     :ivar expires: when they are dropped, unless somebody adds to them before.
@@ -171,8 +172,7 @@ class Counts:
     expires: float
 
 
-@dataclass(frozen=True)
-class Forgetting:
+class Forgetting(NamedTuple):
     """The last time at which a key or a scope was forgotten.
 
     :ivar expires: until when the store has to know of it; ``None`` for ever.
@@ -182,8 +182,8 @@ class Forgetting:
     expires: float | None
 
 
-@dataclass(frozen=True)
-class Entry:
+@dataclass(eq=False, repr=False)
+class Entry(Value):
     """What a store holds under one key.
 
     :ivar claim: the claim.
@@ -201,7 +201,7 @@ class Entry:
     counts: Counts | None = None
 
     def __bool__(self) -> bool:
-        return self != NOTHING
+        return any(each is not None for each in vars(self).values())
 
     @property
     def can_be_forgotten(self) -> bool:

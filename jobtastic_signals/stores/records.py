@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 from ..support.rare_warnings import rare_warnings
 from ..support.shown import shown, shown_error
 from .entry import FORMAT_VERSION, Claim, Counts, Entry, Forgetting, Result
+from .values import Value
 
 __all__ = ["Pieces", "ResultInPieces", "dump", "is_identity", "load", "warn_of_unreadable"]
 
@@ -32,8 +33,8 @@ _MOST_WARNED = 1000
 _warned: set[tuple[str, str]] = set()
 
 
-@dataclass(frozen=True)
-class Pieces:
+@dataclass(eq=False, repr=False)
+class Pieces(Value):
     """Where the payload of a result lies, if it is too large for the record."""
 
     name: str
@@ -45,7 +46,7 @@ class Pieces:
         return [f"{self.name}-{number}" for number in range(self.count)]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class ResultInPieces(Result):
     """A result as it is recorded if its payload lies in pieces. Its own ``payload`` is empty."""
 

@@ -41,7 +41,7 @@ def when_ended(pid: int | None, function: Callable[[], None]) -> None:
     _Watch(process, function, time.monotonic() + PATIENCE).look()
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Watch:
     process: psutil.Process
     function: Callable[[], None]

@@ -10,9 +10,8 @@ import dataclasses
 import operator
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from .safe_text import safe_repr, safe_str
@@ -30,17 +29,18 @@ __all__ = [
 
 HIDDEN = "**"
 
-_BETWEEN_URLS = re.compile(r";(?=[a-z+]+://)", re.IGNORECASE)
+# Patterns are texts, which ``re`` compiles and keeps when they are first needed. Few processes need them.
+_BETWEEN_URLS = r";(?=[A-Za-z+]+://)"
 # A store of somebody's own has its class before the scheme.
-_SCHEME = re.compile(r"(?:[A-Za-z_][\w.]*:[A-Z]\w*\+)?[A-Za-z]+[0-9]?(?:[+-][A-Za-z]+[0-9]?)*")
+_SCHEME = r"(?:[A-Za-z_][\w.]*:[A-Z]\w*\+)?[A-Za-z]+[0-9]?(?:[+-][A-Za-z]+[0-9]?)*"
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?"
-_HOSTS = re.compile(rf"(?:{_HOST}(?:,{_HOST})*)?")
-_OPTION_NAME = re.compile(r"[A-Za-z_]{1,40}")
-_OPTION_VALUE = re.compile(r"[\w.-]{0,64}")
-_PATH_OF_A_FILE = re.compile(r"(?:/[A-Za-z]:)?/(?:[^@:%\x00-\x1f]|%20)*")
-_DATABASE = re.compile(r"(?:/[0-9]{0,4})?")
-_WORD = re.compile(r"[\w.-]*")
-_WORDS = re.compile(r"\w+")
+_HOSTS = rf"(?:{_HOST}(?:,{_HOST})*)?"
+_OPTION_NAME = r"[A-Za-z_]{1,40}"
+_OPTION_VALUE = r"[\w.-]{0,64}"
+_PATH_OF_A_FILE = r"(?:/[A-Za-z]:)?/(?:[^@:%\x00-\x1f]|%20)*"
+_DATABASE = r"(?:/[0-9]{0,4})?"
+_WORD = r"[\w.-]*"
+_WORDS = r"\w+"
 
 #: The schemes, or their last parts, whose paths lead to files.
 _FILES = {"disk", "file", "filesystem", "memcached", "memory", "socket", "sqlite", "unix"}
@@ -69,8 +69,7 @@ _HARMLESS_OPTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class _Url:
+class _Url(NamedTuple):
     """The parts of a URL, where they can be told from each other.
 
     :ivar user: whether there is a user or a password.
@@ -87,13 +86,14 @@ class _Url:
     @classmethod
     def parse(cls, url: str) -> _Url | None:
         scheme, separator, beyond = url.partition("://")
-        if not separator or len(scheme) > 100 or not _SCHEME.fullmatch(scheme):
+        if not separator or len(scheme) > 100 or not re.fullmatch(_SCHEME, scheme):
             return None
         end = re.search(r"[?#]", beyond)
         before, rest = (beyond, "") if end is None else (beyond[: end.start()], beyond[end.start() :])
         authority, slash, path = before.partition("/")
         hosts = authority.rpartition("@")[2]
-        return cls(scheme, hosts != authority, hosts if _HOSTS.fullmatch(hosts) else None, slash + path, rest)
+        servers = hosts if re.fullmatch(_HOSTS, hosts) else None
+        return cls(scheme, hosts != authority, servers, slash + path, rest)
 
     @property
     def is_ambiguous(self) -> bool:
@@ -117,7 +117,7 @@ def without_passwords(url: str) -> str:
     >>> without_passwords("me:pass@host")
     '**'
     """
-    return ";".join(_shown_url(each) for each in _BETWEEN_URLS.split(url))
+    return ";".join(_shown_url(each) for each in re.split(_BETWEEN_URLS, url))
 
 
 def place_of(url: str) -> str:
@@ -125,7 +125,7 @@ def place_of(url: str) -> str:
 
     Not for people: unlike :func:`without_passwords` it has the whole path.
     """
-    return ";".join(_place_of_one(each) for each in _BETWEEN_URLS.split(url))
+    return ";".join(_place_of_one(each) for each in re.split(_BETWEEN_URLS, url))
 
 
 def redacted_repr(value: Any, deepest: int = 4) -> str:
@@ -162,11 +162,11 @@ def scrubbed(text: str, url: str, options: Mapping[str, Any]) -> str:
 
 def _hidden_in(url: str, options: Mapping[str, Any]) -> Iterator[str]:
     for text in (url, unquote(url)):
-        harmless = set(_WORDS.findall(without_passwords(text)))
-        yield from (each for each in _WORDS.findall(text) if each not in harmless)
+        harmless = set(re.findall(_WORDS, without_passwords(text)))
+        yield from (each for each in re.findall(_WORDS, text) if each not in harmless)
     for name, value in options.items():
-        harmless = set(_WORDS.findall(_shown_option(name, value)))
-        yield from (each for each in _WORDS.findall(safe_str(value)) if each not in harmless)
+        harmless = set(re.findall(_WORDS, _shown_option(name, value)))
+        yield from (each for each in re.findall(_WORDS, safe_str(value)) if each not in harmless)
 
 
 def _shown_url(url: str) -> str:
@@ -184,26 +184,26 @@ def _shown_url(url: str) -> str:
 
 
 def _is_plain_path(text: str) -> bool:
-    return text.isprintable() and not text.startswith("//") and bool(_PATH_OF_A_FILE.fullmatch(text))
+    return text.isprintable() and not text.startswith("//") and bool(re.fullmatch(_PATH_OF_A_FILE, text))
 
 
 def _is_harmless_path(parts: _Url) -> bool:
     if parts.is_of_files:
-        return not parts.path or _PATH_OF_A_FILE.fullmatch(parts.path) is not None
-    return _DATABASE.fullmatch(parts.path) is not None
+        return not parts.path or re.fullmatch(_PATH_OF_A_FILE, parts.path) is not None
+    return re.fullmatch(_DATABASE, parts.path) is not None
 
 
 def _shown_parameter(text: str) -> str:
     name, equals, value = text.partition("=")
     if not equals:
         return HIDDEN
-    if name in _HARMLESS_OPTIONS and _OPTION_VALUE.fullmatch(value):
+    if name in _HARMLESS_OPTIONS and re.fullmatch(_OPTION_VALUE, value):
         return text
-    return f"{name if _OPTION_NAME.fullmatch(name) else HIDDEN}={HIDDEN}"
+    return f"{name if re.fullmatch(_OPTION_NAME, name) else HIDDEN}={HIDDEN}"
 
 
 def _shown_name(name: Any) -> str:
-    return repr(name) if isinstance(name, str) and _OPTION_NAME.fullmatch(name) else repr(HIDDEN)
+    return repr(name) if isinstance(name, str) and re.fullmatch(_OPTION_NAME, name) else repr(HIDDEN)
 
 
 def _shown_option(name: Any, value: Any, deepest: int = 4) -> str:
@@ -211,14 +211,14 @@ def _shown_option(name: Any, value: Any, deepest: int = 4) -> str:
         return redacted_repr(value, deepest - 1)
     is_simple = value is None or isinstance(value, (bool, int, float))
     if isinstance(value, str):
-        is_simple = _OPTION_VALUE.fullmatch(value) is not None
+        is_simple = re.fullmatch(_OPTION_VALUE, value) is not None
     return safe_repr(value) if name in _HARMLESS_OPTIONS and is_simple else repr(HIDDEN)
 
 
 def _place_of_one(url: str) -> str:
     parts = _Url.parse(url)
     if parts is None:
-        return url if _WORD.fullmatch(url) else ""
+        return url if re.fullmatch(_WORD, url) else ""
     if parts.hosts is None or "@" in parts.path:
         return f"{parts.scheme}://"
     options = (each.partition("=") for each in re.split("[?&#]", parts.rest))
@@ -230,15 +230,15 @@ def _place_of_one(url: str) -> str:
 REDACTED = "[redacted]"
 
 # Between words of a name: a change to an upper-case letter, and all that is neither letter nor digit.
-_BETWEEN_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+")
+_BETWEEN_WORDS = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+"
 
 # Anywhere in a name: long enough to be nothing else. "secretary" and "author" are no secrets.
-_SECRET_PART = re.compile(
+_SECRET_PART = (
     r"pas+w(?:or)?d|passphrase|secret(?!ar)|credential|cookie|authoriz|authentic|bearer|"
     r"(?:api|access|private|secret|signing|encryption|ssh|ssl|auth|service|account|master)_?key"
 )
 # Whole words. As the end of a word: "authtoken" and "dbpwd", but not "tokenizer".
-_SECRET_WORD = re.compile(r"(?:pass|pwd|o?auth|session(?:id)?|sid|jwt|otp|pin|cvv|ssn)|.*(?:tokens?|pwd)")
+_SECRET_WORD = r"(?:pass|pwd|o?auth|session(?:id)?|sid|jwt|otp|pin|cvv|ssn)|.*(?:tokens?|pwd)"
 
 _DEEPEST = 12
 
@@ -249,8 +249,9 @@ def is_secret_name(name: str) -> bool:
     >>> [is_secret_name(name) for name in ("userPassword", "API-KEY", "auth", "author", "tokenizer")]
     [True, True, True, False, False]
     """
-    words = [word for word in _BETWEEN_WORDS.sub("_", name).lower().split("_") if word]
-    return bool(_SECRET_PART.search("_".join(words))) or any(map(_SECRET_WORD.fullmatch, words))
+    words = [word for word in re.sub(_BETWEEN_WORDS, "_", name).lower().split("_") if word]
+    is_whole_word = any(re.fullmatch(_SECRET_WORD, word) for word in words)
+    return is_whole_word or bool(re.search(_SECRET_PART, "_".join(words)))
 
 
 def redacted_arguments(arguments: Mapping[str, Any], redact: bool | Collection[str]) -> dict[str, Any]:
@@ -282,7 +283,7 @@ def _redacted_items(items: Mapping[Any, Any], names: Collection[str], depth: int
 
 _PLAIN = (type(None), bool, int, float, bytes)
 
-_USER_OF_A_URL = re.compile(r"(?<=://)[^\s]*@")
+_USER_OF_A_URL = r"(?<=://)[^\s]*@"
 
 
 def _redacted(value: Any, names: Collection[str], depth: int) -> Any:
@@ -292,7 +293,7 @@ def _redacted(value: Any, names: Collection[str], depth: int) -> Any:
     if depth > _DEEPEST:
         return REDACTED
     if isinstance(value, str):
-        return _USER_OF_A_URL.sub(f"{REDACTED}@", value) if "@" in value else value
+        return re.sub(_USER_OF_A_URL, f"{REDACTED}@", value) if "@" in value else value
     fields = dict(value) if isinstance(value, Mapping) else _fields_of(value)
     if fields is not None:
         shown_fields = _redacted_items(fields, names, depth)

@@ -18,7 +18,7 @@ from celery import Signature, Task
 from hypothesis import strategies as st
 from kombu import serialization
 
-from ..explain import arguments_of, explain, explain_difference
+from ..explanation import arguments_of, explain, explain_difference
 from ..installation import required_sharing_of
 from ..keys.canonical import encode
 from ..keys.recipe import Argument

@@ -23,7 +23,7 @@ LAYERS = (
     ("progress", "memory"),
     ("fallback",),
     ("sharing",),
-    ("overrides", "control", "explain", "results.status", "results.notes"),
+    ("overrides", "control", "explanation", "results.status", "results.notes"),
     ("handlers",),
     ("plugin",),
     ("web", "cli", "metrics", "compat", "migrate"),

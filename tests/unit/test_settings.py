@@ -1,7 +1,6 @@
 """The ``jobtastic_...`` settings: what they take, what is said of a wrong one, and what reaches the store."""
 
 import logging
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,7 +71,7 @@ def test_settings_say_what_was_configured():
     )
     configured = (settings.store, settings.store_options, settings.namespace)
     assert configured == ("disk:///srv/store?timeout=1", options, "r-1.2")
-    assert settings == replace(read(), store=configured[0], store_options=options, namespace="r-1.2")
+    assert settings == read()._replace(store=configured[0], store_options=options, namespace="r-1.2")
 
 
 def test_durations_may_be_timedeltas():
@@ -104,7 +103,7 @@ def test_settings_work_in_djangos_namespace():
         CELERY_JOBTASTIC_STORE="memory://", CELERY_JOBTASTIC_NAMESPACE="r1", JOBTASTIC_STROE="not Celery's"
     )
     app.config_from_object(django_settings, namespace="CELERY")
-    assert Settings.read(app) == replace(read(), store="memory://", namespace="r1")
+    assert Settings.read(app) == read()._replace(store="memory://", namespace="r1")
 
 
 def test_a_setting_made_on_the_app_counts_beside_djangos_namespace():

@@ -12,15 +12,15 @@ from ...errors import OptionError
 from ...installation import installation_on
 from ...keys.options import CACHE_PREFIX, SIGNIFICANT_KWARGS
 from ...keys.tags import CACHE_TAGS
-from ...memory.middleware import MemoryWatch
+from ...memory.options import OPTIONS as MEMORY_OPTIONS
 from ...overrides import shadowing_overrides
-from ...sharing.middleware import Sharing
+from ...sharing.answers import SharedCalls
 from .base import Finding, fix, note
 
 __all__ = ["check_tasks", "options_of_tasks"]
 
 #: The options of the built-in middleware.
-_BUILT_IN = (SIGNIFICANT_KWARGS, CACHE_PREFIX, CACHE_TAGS, *Sharing.options, *MemoryWatch.options)
+_BUILT_IN = (SIGNIFICANT_KWARGS, CACHE_PREFIX, CACHE_TAGS, *SharedCalls.options, *MEMORY_OPTIONS)
 
 #: What may happen if another method shadows ours and does not call it.
 _HARM = {

@@ -14,7 +14,7 @@ from celery import Celery, Task
 from ... import events
 from ...calls import Call
 from ...errors import UnkeyableError
-from ...explain import Explanation, explain
+from ...explanation import Explanation, explain
 from ...installation import Installation, installation_on
 from ...keys.stamps import is_key
 from ...sharing.asking import named_call
