@@ -134,8 +134,7 @@ def task_postrun(task: Task[Any, Any], retval: Any = None, state: str | None = N
     """Let the middleware see how the run ended."""
     request = task.request
     run = run_of(request)
-    installation = installation_on(task.app)
-    if run is not None and installation is not None:
+    if run is not None and (installation := installation_on(task.app)) is not None:
         installation.stack.walk_back("after_run", run, state, retval)
     replacing.end(task, request, state, retval)
     end_report(request)
