@@ -6,6 +6,7 @@ app where the plugin is enabled, passes.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import uuid
@@ -99,7 +100,7 @@ def task_received(sender: Any, request: Any, **_: Any) -> None:
     if stamp or (policy is not None and not policy.observes):
         _received[request.id] = request
         delivery = {
-            "token": f"{_worker(request.hostname)}/{uuid.uuid4().hex}",
+            "token": f"{_worker(request.hostname)}/{next(_deliveries)}",
             "content_type": getattr(request.message, "content_type", None),
         }
         celery_internals.merge_into_request(request, **{DELIVERY: delivery})
@@ -266,6 +267,9 @@ def _token_of(request: Any) -> str | None:
 _received: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 
 _names: dict[int, str] = {}
+
+# The numbers of the deliveries that this process has received.
+_deliveries = itertools.count(1)
 
 
 def _worker(hostname: str = "") -> str:
