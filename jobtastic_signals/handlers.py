@@ -125,7 +125,9 @@ def task_prerun(task: Task[Any, Any], task_id: str, args: Any, kwargs: Any, **_:
         return
     installation, policy = found
     stamp, token = stamp_of(request, task_id), _token_of(request) or f"/{uuid.uuid4().hex}"
-    run = Run(task, policy, task_id, args, kwargs, request, stamp, request, token)
+    run = Run(
+        task, policy, task_id, args, kwargs, request, stamp, request, token, is_eager=bool(request.is_eager)
+    )
     run.stands_in = run.is_eager and standing_in.get() == task_id
     attach_run(run)
     installation.stack.walk("before_run", run)
@@ -139,6 +141,9 @@ def task_postrun(task: Task[Any, Any], retval: Any = None, state: str | None = N
         installation.stack.walk_back("after_run", run, state, retval)
     replacing.end(task, request, state, retval)
     end_report(request)
+    if run is not None:
+        # They would keep each other and the arguments in memory, until the garbage collector comes.
+        run.request = run.message = None
 
 
 def task_failure(

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from celery import Task, states
+from celery.app.task import Context as Request
 from celery.exceptions import WorkerLostError
 
 from ..calls import Run
@@ -53,7 +54,7 @@ class ProgressReports(Middleware):
         assert run.request is not None
         if run.is_eager and not backends.shows_progress(run.task, run.request):
             return
-        lazy = LazyProgress(partial(self._progress_of, run))
+        lazy = LazyProgress(partial(self._progress_of, run, run.request))
         run.keep(lazy)
         lazy.enter()
         if _is_followed(run):
@@ -82,11 +83,10 @@ class ProgressReports(Middleware):
             return
         _watch_end(run, _end_of(run))
 
-    def _progress_of(self, run: Run, began: float, context: Context | None) -> Progress:
-        assert run.request is not None
+    def _progress_of(self, run: Run, request: Request, began: float, context: Context | None) -> Progress:
         return Progress(
             f"{run.task.name}[{run.id}]",
-            writer_for(run.task, run.request, run.key, began=began, may_find_leftovers=_may_have_run(run)),
+            writer_for(run.task, request, run.key, began=began, may_find_leftovers=_may_have_run(run)),
             interval=self._installation.settings.progress_interval,
             past=lambda: self._history.of(run.task.name),
             began=began,
