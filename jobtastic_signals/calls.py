@@ -165,12 +165,15 @@ class Run:
     """One delivery of a task with our options to a worker, or one eager run.
 
     :ivar policy: what the task's options ask for.
-    :ivar request: Celery's request; ``None`` where the run ended in another process.
-    :ivar message: Celery's request also in that case, for the headers of the message; ``None`` if unknown.
+    :ivar request: Celery's request; ``None`` where the run ended in another process, and once all middleware
+        have seen its end.
+    :ivar message: Celery's request also in the first case, for the headers of the message; ``None`` if
+        unknown.
     :ivar stamp: what the client said; empty for messages that our client side did not see.
     :ivar delivery: a token for this delivery. It starts with the name of the worker, up to a ``/``. ``None``
         for a message that never began to run.
     :ivar pid: the process that may still run a lost run; ``None`` if none does.
+    :ivar is_eager: whether its caller runs it, by ``apply()`` or with ``task_always_eager``.
     :ivar decision: what happens instead of the body; ``None`` to run it.
     :ivar key: the name of all identical calls; ``None`` if it could not be made, or nothing is shared.
     :ivar scopes: what the key belongs to, to be forgotten with it.
@@ -188,17 +191,13 @@ class Run:
     message: Context | None = None
     delivery: str | None = field(default_factory=lambda: f"/{uuid.uuid4().hex}")
     pid: int | None = None
+    is_eager: bool = False
     decision: Decision | None = None
     key: str | None = None
     scopes: tuple[str, ...] = ()
     stands_in: bool = False
     layers: set[type] = field(default_factory=set)
     _parts: dict[type, Any] = field(default_factory=dict)
-
-    @property
-    def is_eager(self) -> bool:
-        """Whether its caller runs it, by ``apply()`` or with ``task_always_eager``."""
-        return self.request is not None and bool(self.request.is_eager)
 
     def keep(self, part: object) -> None:
         """Keep what a middleware has to remember of this run, for :meth:`part`."""

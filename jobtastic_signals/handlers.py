@@ -6,6 +6,7 @@ app where the plugin is enabled, passes.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import uuid
@@ -101,7 +102,7 @@ def task_received(sender: Any, request: Any, **_: Any) -> None:
     if stamp or (policy is not None and not policy.observes):
         _received[request.id] = request
         delivery = {
-            "token": f"{_worker(request.hostname)}/{uuid.uuid4().hex}",
+            "token": f"{_worker(request.hostname)}/{next(_deliveries)}",
             "content_type": getattr(request.message, "content_type", None),
         }
         celery_internals.merge_into_request(request, **{DELIVERY: delivery})
@@ -135,7 +136,9 @@ def task_prerun(task: Task[Any, Any], task_id: str, args: Any, kwargs: Any, **_:
         return
     installation, policy = found
     stamp, token = stamp_of(request, task_id), _token_of(request) or f"/{uuid.uuid4().hex}"
-    run = Run(task, policy, task_id, args, kwargs, request, stamp, request, token)
+    run = Run(
+        task, policy, task_id, args, kwargs, request, stamp, request, token, is_eager=bool(request.is_eager)
+    )
     run.stands_in = run.is_eager and standing_in.get() == task_id
     attach_run(run)
     installation.stack.walk("before_run", run)
@@ -148,11 +151,13 @@ def task_postrun(task: Task[Any, Any], retval: Any = None, state: str | None = N
 
     request = task.request
     run = run_of(request)
-    installation = installation_on(task.app)
-    if run is not None and installation is not None:
+    if run is not None and (installation := installation_on(task.app)) is not None:
         installation.stack.walk_back("after_run", run, state, retval)
     replacing.end(task, request, state, retval)
     end_report(request)
+    if run is not None:
+        # They would keep each other and the arguments in memory, until the garbage collector comes.
+        run.request = run.message = None
 
 
 def task_failure(
@@ -276,6 +281,9 @@ def _token_of(request: Any) -> str | None:
 _received: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 
 _names: dict[int, str] = {}
+
+# The numbers of the deliveries that this process has received.
+_deliveries = itertools.count(1)
 
 
 def _worker(hostname: str = "") -> str:

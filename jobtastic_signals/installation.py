@@ -189,10 +189,12 @@ def installation_on(app: Celery[Any]) -> Installation | None:
 
 def sharing_of(task: Task[Any, Any]) -> tuple[Installation, TaskPolicy] | None:
     """Return the plugin on *task*'s app and what the task's options ask for; ``None`` if one is missing."""
-    installation = getattr(task.app, _ATTRIBUTE, None)
+    installation: Installation | None = getattr(task.app, _ATTRIBUTE, None)
+    if installation is None:
+        return None
     # Not type(task): what ``@app.task`` gives is a proxy of the task.
-    policy = installation.policy_of(task.__class__) if installation is not None else None
-    return None if installation is None or policy is None else (installation, policy)
+    policy = installation.policy_of(task.__class__)
+    return None if policy is None else (installation, policy)
 
 
 def count(task: Task[Any, Any], **amounts: float) -> None:

@@ -199,7 +199,7 @@ MUTATIONS = (
     Mutation(
         "lease, renewed",
         "sharing/leases.py",
-        "if time.monotonic() + self.seconds < self._ends:",
+        "if now + self.seconds < self._ends:",
         "if False:",
     ),
     Mutation(

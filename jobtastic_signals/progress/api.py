@@ -21,13 +21,18 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar, overload
 
+from celery.exceptions import SoftTimeLimitExceeded
+
 from .current import progress_here
 from .handle import ProgressHandle
-from .reporter import reporting
+from .lazy import reporting
 
 __all__ = ["current_progress", "phase", "track", "update_progress"]
 
 T = TypeVar("T")
+
+# Python would make an object of ``reporting.get`` for each call of it.
+_lazy_here = reporting.get
 
 
 def update_progress(
@@ -51,7 +56,22 @@ def update_progress(
     >>> count.apply((3,)).state
     'SUCCESS'
     """
-    progress = reporting.get() or progress_here()
+    lazy = _lazy_here()
+    schedule = None if lazy is None else lazy.schedule
+    # Loops make millions of updates, so most are only noted here, with no call and no look at the clock.
+    if schedule is not None and (level := schedule.level) is not None and message is None:
+        level.completed = completed
+        level.total = total
+        try:
+            # In this order: the record that ends the holding back says what was noted before.
+            if schedule.is_held_back and update_frequency == 1 and completed != total and schedule.unseen > 0:
+                schedule.unseen -= 1
+                return
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception:
+            schedule.level = None  # These are no numbers. The update fails once more, and warns.
+    progress = progress_here() if lazy is None else lazy.progress or lazy.open()
     if progress is not None:
         progress.update(completed, total, update_frequency, message)
 

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Task
@@ -16,10 +17,13 @@ from ..installation import installation_on, installed
 from ..results import backend as backends
 from ..settings import PROGRESS_INTERVAL
 from . import background, records
-from .reporter import Progress, reporting
+from .lazy import LazyProgress, reporting
+from .reporter import Progress
 from .writer import BackendWriter
 
 if TYPE_CHECKING:
+    from contextvars import Context as Variables
+
     from celery.app.task import Context
 
 __all__ = ["begin_report", "end_report", "progress_here", "writer_for"]
@@ -36,17 +40,26 @@ _going_on: set[int] = set()
 
 def progress_here() -> Progress | None:
     """Return the progress of the run that goes on in this context; ``None`` outside of a run."""
-    return reporting.get() or _progress_without_run()
+    lazy = reporting.get() or _progress_without_run()
+    return None if lazy is None else lazy.open()
 
 
 def writer_for(
-    task: Task[Any, Any], request: Context, key: str | None, *, may_find_leftovers: bool = False
+    task: Task[Any, Any], request: Context, key: str | None, *, began: float, may_find_leftovers: bool
 ) -> BackendWriter | None:
-    """Return what writes the records of the run under *request*; ``None`` if nobody can read them."""
+    """Return what writes the records of the run under *request*; ``None`` if nobody can read them.
+
+    :param began: when the run began, by ``time.monotonic()``.
+    """
     if not backends.shows_progress(task, request):
         return None
     return BackendWriter(
-        task.app, request, began=time.time(), task=task, key=key, may_find_leftovers=may_find_leftovers
+        task.app,
+        request,
+        began=time.time() - (time.monotonic() - began),
+        task=task,
+        key=key,
+        may_find_leftovers=may_find_leftovers,
     )
 
 
@@ -59,13 +72,13 @@ def begin_report(request: Context) -> None:
 def end_report(request: Context) -> None:
     """End the report of the run under *request*; what it still reports is dropped."""
     _going_on.discard(id(request))
-    progress: Progress | str | None = getattr(request, _PROGRESS, None)
-    if isinstance(progress, Progress):
-        progress.close()
+    lazy: LazyProgress | str | None = getattr(request, _PROGRESS, None)
+    if isinstance(lazy, LazyProgress):
+        lazy.close()
     setattr(request, _PROGRESS, _ENDED)
 
 
-def _progress_without_run() -> Progress | None:
+def _progress_without_run() -> LazyProgress | None:
     """Return the progress of the innermost running task that can report, if it has no options of ours."""
     running = celery_internals.running_tasks()
     if not running and _going_on:
@@ -77,31 +90,37 @@ def _progress_without_run() -> Progress | None:
         if run_of(request) is not None:
             # Its own report has not begun yet, or has ended.
             return None
-        progress: Progress | str | None = getattr(request, _PROGRESS, None)
-        if isinstance(progress, str):
+        lazy: LazyProgress | str | None = getattr(request, _PROGRESS, None)
+        if isinstance(lazy, str):
             return None
-        return progress or _begin_progress(task, request)
+        return lazy or _begin_progress(task, request)
     return None
 
 
-def _begin_progress(task: Task[Any, Any], request: Context) -> Progress:
+def _begin_progress(task: Task[Any, Any], request: Context) -> LazyProgress:
+    lazy = LazyProgress(partial(_progress_of, task, request))
+    setattr(request, _PROGRESS, lazy)
+    if installed:
+        # Our handlers see the end of the run, so the progress need not be looked up for each update.
+        lazy.enter()
+    return lazy
+
+
+def _progress_of(task: Task[Any, Any], request: Context, began: float, context: Variables | None) -> Progress:
     installation = installation_on(task.app)
     # Nobody sees the end of such a run before it is stored. Elsewhere than on Redis a record that another
     # thread writes could come after that.
     is_safe = records.has_atomic_records(task.backend)
-    progress = Progress(
+    return Progress(
         f"{task.name}[{request.id}]",
-        writer_for(task, request, None, may_find_leftovers=True),
+        writer_for(task, request, None, began=began, may_find_leftovers=True),
         interval=PROGRESS_INTERVAL if installation is None else installation.settings.progress_interval,
+        began=began,
+        context=context,
         flushes=is_safe,
         waits_at_end=False,
         hand_over=background.hand_over if is_safe else None,
     )
-    setattr(request, _PROGRESS, progress)
-    if installed:
-        # Our handlers see the end of the run, so the progress need not be looked up for each update.
-        progress.enter()
-    return progress
 
 
 _warned_in: set[int] = set()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from contextvars import Context
 from functools import partial
 from typing import Any
 
 from celery import Task, states
+from celery.app.task import Context as Request
 from celery.exceptions import WorkerLostError
 
 from ..calls import Run
@@ -21,6 +23,7 @@ from . import records
 from .background import hand_over
 from .current import writer_for
 from .history import History
+from .lazy import LazyProgress
 from .reporter import Progress
 
 __all__ = ["ProgressReports"]
@@ -49,46 +52,47 @@ class ProgressReports(Middleware):
     def before_body(self, run: Run) -> None:
         """Let the run report. An eager run that nobody can look up is part of the run around it."""
         assert run.request is not None
-        writer = writer_for(run.task, run.request, run.key, may_find_leftovers=_may_have_run(run))
-        if writer is None and run.is_eager:
+        if run.is_eager and not backends.shows_progress(run.task, run.request):
             return
-        settings = self._installation.settings
-        progress = Progress(
-            f"{run.task.name}[{run.id}]",
-            writer,
-            interval=settings.progress_interval,
-            past=lambda: self._history.of(run.task.name),
-            waits_at_end=not records.has_atomic_records(run.task.backend),
-        )
-        run.keep(progress)
-        progress.enter()
+        lazy = LazyProgress(partial(self._progress_of, run, run.request))
+        run.keep(lazy)
+        lazy.enter()
         if _is_followed(run):
-            progress.begin(settings.progress_after)
+            lazy.begin(self._installation.settings.progress_after)
 
     def after_body(self, run: Run) -> None:
         """Write nothing more: the result is about to be written."""
-        progress = run.part(Progress)
-        if progress is not None:
-            progress.close()
+        lazy = run.part(LazyProgress)
+        if lazy is not None:
+            lazy.close()
 
     def after_run(self, run: Run, state: str | None, value: Any) -> None:
         """Remember how long the run took, if it succeeded."""
-        progress = run.drop(Progress)
-        if progress is None:
+        lazy = run.drop(LazyProgress)
+        if lazy is None:
             return
-        if progress.is_shared and not records.has_atomic_records(run.task.backend):
+        if lazy.is_shared and not records.has_atomic_records(run.task.backend):
             # Another process of this run may still be writing a record.
             _watch_end(run, backends.meta_of(run.task, run.id))
-        if not _is_followed(run):
-            return
-        if state == states.SUCCESS and progress.took >= WORTH_REMEMBERING:
-            self._history.add(run.task.name, run.id, progress.took, progress.weights)
+        if state == states.SUCCESS and lazy.took >= WORTH_REMEMBERING and _is_followed(run):
+            self._history.add(run.task.name, run.id, lazy.took, lazy.weights)
 
     def run_lost(self, run: Run) -> None:
         """Look later whether the process of the run has written a record over the end that Celery stored."""
         if records.has_atomic_records(run.task.backend) or _may_run_again(run.task):
             return
         _watch_end(run, _end_of(run))
+
+    def _progress_of(self, run: Run, request: Request, began: float, context: Context | None) -> Progress:
+        return Progress(
+            f"{run.task.name}[{run.id}]",
+            writer_for(run.task, request, run.key, began=began, may_find_leftovers=_may_have_run(run)),
+            interval=self._installation.settings.progress_interval,
+            past=lambda: self._history.of(run.task.name),
+            began=began,
+            context=context,
+            waits_at_end=not records.has_atomic_records(run.task.backend),
+        )
 
 
 def _is_followed(run: Run) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..support.timers import Timer
+from .scopes import Level
 
 __all__ = ["AFTER_FAILURE", "HELD_BACK", "CallAt", "Schedule", "Warn"]
 
@@ -28,6 +29,9 @@ Warn = Callable[[str, Exception], None]
 
 NEVER = float("inf")
 
+#: Which part of an interval may pass without a look at the clock, and how many updates at most.
+UNSEEN, MOST_UNSEEN = 0.01, 100
+
 
 class Schedule:
     """Decides when the records of one run are due.
@@ -37,6 +41,9 @@ class Schedule:
 
     :ivar is_closed: whether nothing is due any more.
     :ivar is_held_back: whether an update is held back by time.
+    :ivar flushes: whether what is held back is written while the body does something else.
+    :ivar unseen: how many updates that are held back by time may pass without a look at the clock.
+    :ivar level: where these are noted; ``None`` if each needs a look.
     :ivar next: when the next record is due, by the clock.
     :param interval: the least number of seconds between two records.
     :param flush: called by the timers when something is held back that may be due.
@@ -55,11 +62,15 @@ class Schedule:
         flushes: bool = True,
     ) -> None:
         self.is_closed: bool = False
-        self._interval, self._flush, self._warn, self._flushes = interval, flush, warn, flushes
+        self._interval, self._flush, self._warn = interval, flush, warn
+        self.flushes: bool = flushes
         self._clock, self._call_at = clock, call_at
         self._pid = os.getpid()
         self.next: float = clock()
         self.is_held_back: bool = False
+        self.unseen: int = 0
+        self.level: Level | None = None
+        self._looked, self._passed = self.next, 0
         self._held_by_count = False
         self._counted: Any = 0
         self._timers: dict[Callable[[], None], Timer | None] = {}
@@ -93,6 +104,20 @@ class Schedule:
             self.hold_back()
         return False
 
+    def look_away(self, now: float, level: Level) -> None:
+        """Let some updates pass without a look at the clock, if many came since the last look.
+
+        If they become slow, the timers write what is held back.
+
+        :param now: the time of this look.
+        :param level: where the run is.
+        """
+        seconds, self._looked = now - self._looked, now
+        if seconds > 0:
+            rate = (self._passed + 1) / seconds
+            self.level = level
+            self.unseen = self._passed = min(int(rate * self._interval * UNSEEN), MOST_UNSEEN)
+
     def is_due(self) -> bool:
         """Return whether a record is to be written now. Otherwise it is held back."""
         if self._clock() >= self.next:
@@ -122,7 +147,7 @@ class Schedule:
 
     def is_flush_due(self) -> bool:
         """Return whether the background is to write what is held back now. Otherwise the timers ask again."""
-        if self.is_closed or not self._flushes:
+        if self.is_closed or not self.flushes:
             return False
         if self.is_held_back and self._clock() < self.next:
             self.hold_back()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from celery.result import AsyncResult
 
@@ -16,10 +16,8 @@ __all__ = ["Counting"]
 _ANSWERS = {"result": "hits", "run": "joins"}
 
 
-class _Began(NamedTuple):
+class _Began(float):
     """When the body of a run began, by ``time.monotonic()``."""
-
-    at: float
 
 
 class Counting(Middleware):
@@ -49,12 +47,14 @@ class Counting(Middleware):
         """Count a run that is served, waits, or goes unshared."""
         from .waiting import Wait  # A process that only calls tasks does not need it.
 
-        if isinstance(run.decision, Served):
+        decision = run.decision
+        if decision is None or isinstance(decision, Raised):
+            if run.key is not None and self._installation.store.is_down:
+                self._add(run, store_failures=1)
+        elif isinstance(decision, Served):
             self._add(run, served=1)
-        elif isinstance(run.decision, Wait):
+        elif isinstance(decision, Wait):
             self._add(run, waits=1)
-        elif run.key is not None and (run.decision is None or isinstance(run.decision, Raised)):
-            self._count_failure(run)
 
     def before_body(self, run: Run) -> None:
         """Take the time."""
@@ -68,7 +68,7 @@ class Counting(Middleware):
         began = run.drop(_Began)
         if began is None:
             return
-        took, observed = time.monotonic() - began.at, run.part(Observed)
+        took, observed = time.monotonic() - began, run.part(Observed)
         if run.policy.shares:
             self._add(run, runs=1, run_seconds=took)
         elif observed is not None and observed.is_avoided:
@@ -79,9 +79,9 @@ class Counting(Middleware):
     def _add(self, subject: Call | Run, **amounts: float) -> None:
         self._installation.counters.add(subject.task.name, **amounts)
 
-    def _count_failure(self, subject: Call | Run) -> None:
+    def _count_failure(self, call: Call) -> None:
         if self._installation.store.is_down:
-            self._add(subject, store_failures=1)
+            self._add(call, store_failures=1)
 
 
 def _is_sent_again(call: Call) -> bool:

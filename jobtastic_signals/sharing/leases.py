@@ -62,8 +62,9 @@ class Lease:
 
     def begin(self) -> None:
         """Renew the claim from now on."""
-        if time.monotonic() + self.seconds < self._ends:
-            self._timer = timers.call_at(time.monotonic() + self.seconds / RENEWALS, self._renew)
+        now = time.monotonic()
+        if now + self.seconds < self._ends:
+            self._timer = timers.call_at(now + self.seconds / RENEWALS, self._renew)
 
     def end(self) -> None:
         """Renew the claim no more. Waits for a renewal that is under way."""

@@ -121,8 +121,7 @@ class ObservedRuns(Middleware):
 
     def before_run(self, run: Run) -> None:
         """Find out whether sharing would have avoided the run; if not, claim its shadow key."""
-        key = key_of(run, observed=True)
-        if key is None:
+        if not run.policy.observes or (key := key_of(run, observed=True)) is None:
             return
         observed = Observed(SHADOW + key)
         run.keep(observed)

@@ -84,9 +84,11 @@ def pass_on(headers: MutableMapping[str, Any], fields: Mapping[str, Any], body: 
 
 def begin(task: Task[Any, Any], task_id: str, request: Any) -> None:
     """Keep the claims of the calls that this run replaces."""
-    parts = [part for mark in _marks_on(request) if (part := _part_of(task, mark)) is not None]
-    if parts:
-        setattr(request, _PARTS, parts)
+    marks = _marks_on(request)
+    if not marks:
+        return
+    parts = [part for mark in marks if (part := _part_of(task, mark)) is not None]
+    setattr(request, _PARTS, parts)
     for part in parts:
         store = part.installation.store
         store.renew(part.key, part.owner, part.delivery, part.lease.seconds)

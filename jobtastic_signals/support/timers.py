@@ -31,21 +31,19 @@ LONGEST_SLEEP = 5.0
 
 
 class Timer:
-    """A function that is due at a time of ``time.monotonic()``."""
+    """A function that is due at a time of ``time.monotonic()``.
 
-    __slots__ = ("_function", "_when")
+    :ivar when: that time.
+    """
+
+    __slots__ = ("_function", "when")
 
     def __init__(self, when: float, function: Callable[[], None]) -> None:
-        self._when = when
+        self.when: float = when
         self._function: Callable[[], None] | None = function
 
     def __lt__(self, other: Timer) -> bool:
-        return self._when < other._when
-
-    @property
-    def when(self) -> float:
-        """When it is due."""
-        return self._when
+        return self.when < other.when
 
     @property
     def is_cancelled(self) -> bool:
@@ -103,11 +101,11 @@ class _Loop:
         # Until then it sleeps even if nothing is due: short runs that each cancel a timer do not wake it.
         self._rests_until = 0.0
         self._starting = threading.RLock()
-        self._thread: threading.Thread | None = None
+        self._has_thread = False
 
     def add(self, timer: Timer) -> None:
         self._added.append(timer)
-        if self._thread is None or not self._thread.is_alive():
+        if not self._has_thread:
             with self._starting:
                 self._start()
         # The thread looks at what was added after it has set this, and before it sleeps.
@@ -115,10 +113,22 @@ class _Loop:
             self._wake.put(None)
 
     def _start(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = start_thread(self._name, self._work)
+        if self._has_thread:
+            return
+        self._has_thread = True
+        try:
+            start_thread(self._name, self._work)
+        except BaseException:
+            self._has_thread = False
+            raise
 
     def _work(self) -> None:
+        try:
+            self._call_what_is_due()
+        finally:  # A function that is called should not exit, but may.
+            self._has_thread = False
+
+    def _call_what_is_due(self) -> None:
         due: list[Timer] = []
         while True:
             self._wakes_at = due[0].when if due else self._end_of_rest()

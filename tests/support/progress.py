@@ -6,6 +6,7 @@ from typing import Any
 
 from celery import Celery, Task
 
+from jobtastic_signals.progress.lazy import LazyProgress
 from jobtastic_signals.progress.report import Past
 from jobtastic_signals.progress.reporter import Progress
 from jobtastic_signals.progress.writer import Record
@@ -69,6 +70,8 @@ class Reported:
             call_at=call_at,
             hand_over=None,
         )
+        self.run = LazyProgress(lambda began, context: self.progress, clock=self.clock, call_at=call_at)
+        assert self.run.open() is self.progress
 
     def write(self, record: Record, is_estimate: bool) -> bool:
         self.records.append(dict(record))

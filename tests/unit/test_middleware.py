@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -232,6 +234,26 @@ def test_a_failure_in_the_body_is_not_told_twice(new_app, diary, diaries):
 
 
 # What hooks can do.
+
+
+def test_a_run_that_has_ended_leaves_the_garbage_collector_nothing(new_app):
+    """Its arguments may be large, and the collector may not come for long."""
+    seen = []
+
+    class Watch(Middleware):
+        def after_run(self, run, state, value):
+            seen.append(weakref.ref(run))
+
+    app = new_app(middleware=[Watch()])
+    task = add_task(app, **BOTH)
+    gc.disable()
+    try:
+        for n in range(2):
+            task.delay(n)
+            work_off(app)
+        assert seen[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_a_middleware_may_serve_a_value(new_app):

@@ -90,9 +90,9 @@ def test_the_body_waits_again_when_the_backend_is_fast_again(new_app, redis_url)
         seen.append(app.AsyncResult(self.request.id).result["completed"])
 
     def current() -> Progress:
-        from jobtastic_signals.progress.reporter import reporting
+        from jobtastic_signals.progress.current import progress_here
 
-        progress = reporting.get()
+        progress = progress_here()
         assert progress is not None
         return progress
 

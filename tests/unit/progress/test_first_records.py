@@ -134,9 +134,9 @@ def of_time(past: Past | None = None) -> tuple[Reported, Timetable]:
 
 def test_a_run_that_has_ended_is_not_shown():
     reported, hours = of_time(Past([100.0]))
-    reported.progress.begin(0.5)
+    reported.run.begin(0.5)
     hours.let_pass(0.4)
-    reported.progress.close()
+    reported.run.close()
     hours.let_pass(10)
     assert (reported.started, reported.records) == (0, [])
 
@@ -145,16 +145,16 @@ def test_a_run_that_ends_asks_nothing_of_its_history():
     asked = []
     reported, hours = of_time()
     reported.progress.report.read_past = lambda: asked.append(1) or Past()
-    reported.progress.begin(0.5)
+    reported.run.begin(0.5)
     hours.let_pass(0.4)
-    reported.progress.close()
+    reported.run.close()
     hours.let_pass(10)
     assert asked == []
 
 
 def test_what_a_run_has_reported_is_not_replaced_by_its_start():
     reported, hours = of_time()
-    reported.progress.begin(0.5)
+    reported.run.begin(0.5)
     reported.progress.update(0, 10)
     hours.let_pass(10)
     assert (reported.started, [each["total"] for each in reported.records]) == (0, [10])
@@ -162,7 +162,7 @@ def test_what_a_run_has_reported_is_not_replaced_by_its_start():
 
 def test_a_report_that_an_update_frequency_holds_back_is_shown_when_the_run_takes_long():
     reported, hours = of_time()
-    reported.progress.begin(0.5)
+    reported.run.begin(0.5)
     reported.progress.update(3, 10, 5)
     assert reported.records == []
     hours.let_pass(0.6)
@@ -171,8 +171,8 @@ def test_a_report_that_an_update_frequency_holds_back_is_shown_when_the_run_take
 
 def test_the_timer_of_a_run_is_cancelled_at_its_end():
     reported, hours = of_time()
-    reported.progress.begin(0.5)
-    reported.progress.close()
+    reported.run.begin(0.5)
+    reported.run.close()
     assert [timer.is_cancelled for timer in hours.timers] == [True]
 
 

@@ -118,7 +118,7 @@ def test_the_second_run_knows_the_weights_of_the_first(new_app, records):
 
 def with_history(*durations: float) -> Reported:
     reported = Reported(interval=0, past=Past(durations))
-    reported.progress.begin(0)
+    reported.run.begin(0)
     return reported
 
 

@@ -13,7 +13,7 @@ from celery import Task
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 
 from jobtastic_signals import phase, track, update_progress
-from jobtastic_signals.progress.reporter import reporting
+from jobtastic_signals.progress.lazy import reporting
 from tests.support.progress import NEVER, add, run, seen_inside
 from tests.support.servers import wait_until
 from tests.support.unit_apps import deliver, is_changed, published, real, work_off

@@ -14,7 +14,8 @@ from celery import signals
 from celery.exceptions import SoftTimeLimitExceeded
 
 from jobtastic_signals import events, update_progress
-from jobtastic_signals.progress.reporter import Progress, reporting
+from jobtastic_signals.progress.lazy import reporting
+from jobtastic_signals.progress.reporter import Progress
 from tests.support.progress import NEVER, run
 from tests.support.unit_apps import work_off
 

@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 
 from jobtastic_signals import phase, track, update_progress
-from jobtastic_signals.progress.reporter import reporting
+from jobtastic_signals.progress.lazy import reporting
 from tests.support.progress import Reported, Unprintable, run, seen_inside
 from tests.support.servers import wait_until
 from tests.support.timetable import Timetable
@@ -116,8 +116,8 @@ def test_a_loop_that_becomes_slow_is_seen(new_app, records):
 def test_a_loop_that_becomes_slow_right_after_a_record_is_seen():
     hours = Timetable()
     reported = Reported(clock=hours, call_at=hours.call_at)
-    reported.progress._schedule._flushes = True
-    token = reporting.set(reported.progress)
+    reported.progress.schedule.flushes = True
+    token = reporting.set(reported.run)
     for n in track(range(1000)):
         hours.let_pass({0: 0.3, 500: 1.0}.get(n, 0.0))
         if n == 500:
@@ -127,7 +127,7 @@ def test_a_loop_that_becomes_slow_right_after_a_record_is_seen():
 
 def test_loops_that_are_left_early_are_throttled_too():
     reported = Reported()
-    token = reporting.set(reported.progress)
+    token = reporting.set(reported.run)
     for _ in range(100):
         reported.clock.now += 0.001
         for _ in track("abcd"):

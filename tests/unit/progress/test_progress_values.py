@@ -9,11 +9,19 @@ from types import FrameType
 
 import pytest
 
-from jobtastic_signals import JobtasticError, update_progress
+from jobtastic_signals import JobtasticError, phase, update_progress
+from jobtastic_signals.progress.current import progress_here
+from jobtastic_signals.progress.lazy import reporting
 from jobtastic_signals.progress.schedule import HELD_BACK
 from tests.support.progress import NEVER, NOTHING, Reported, Unprintable, run, seen_inside
 from tests.support.servers import wait_until
+from tests.support.timetable import Timetable
 from tests.support.unit_apps import store_of, work_off
+
+
+class NotComparable:
+    def __ne__(self, other: object) -> bool:
+        raise RuntimeError("no")
 
 
 @pytest.mark.parametrize(
@@ -75,9 +83,13 @@ def test_a_loop_of_many_updates_costs_a_handful_of_records():
     assert reported.after(0.0001, 10_000, 10_000)["progress_percent"] == 100
 
 
-@pytest.mark.parametrize("options", [NEVER, {}], ids=["with options", "without"])
-def test_an_update_that_is_held_back_costs_two_calls(new_app, options):
-    """A loop makes millions of them."""
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [(NEVER, ["update_progress"]), ({}, ["update_progress", "update"])],
+    ids=["with options", "without"],
+)
+def test_an_update_that_is_held_back_costs_one_call_or_two(new_app, options, needed):
+    """A loop makes millions of them. Without options and Redis, nothing but the update sees what is due."""
     app = new_app(jobtastic_progress_interval=3600)
     calls: list[str] = []
 
@@ -89,13 +101,69 @@ def test_an_update_that_is_held_back_costs_two_calls(new_app, options):
     def body() -> None:
         update_progress(1, 1000)
         update_progress(2, 1000)
-        sys.setprofile(watch)
         update_progress(3, 1000)
+        sys.setprofile(watch)
+        update_progress(4, 1000)
         sys.setprofile(None)
 
     body.delay()
     work_off(app)
-    assert calls == ["update_progress", "update"]
+    assert calls == needed
+
+
+def test_updates_that_become_slow_are_seen_in_time():
+    """Those that pass without a look at the clock are written by the timers."""
+    hours = Timetable()
+    reported = Reported(interval=1.0, clock=hours, call_at=hours.call_at)
+    reported.progress.schedule.flushes = True
+    token = reporting.set(reported.run)
+    for n in range(400):
+        hours.let_pass(0.0001)
+        update_progress(n, 1000)
+    assert [record["completed"] for record in reported.records] == [0]
+    assert reported.progress.schedule.unseen > 0
+    for n in range(400, 403):
+        update_progress(n, 1000)
+        hours.let_pass(2.0)
+        assert reported.records[-1]["completed"] == n
+    reporting.reset(token)
+
+
+def test_updates_that_pass_without_a_look_at_the_clock_are_noted_where_the_run_is(new_app, records):
+    app = new_app(jobtastic_progress_interval=3600)
+
+    def body(self):
+        for n in range(10):
+            update_progress(n, 100)
+        with phase("load", of=2):
+            update_progress(1, 2)
+            level = progress_here().report.level
+            assert (level.completed, level.total) == (1, 2)
+            for n in range(10):
+                update_progress(n, 100)
+            assert (level.completed, level.total) == (9, 100)
+        update_progress(7, 100)
+        level = progress_here().report.level
+        assert (level.parent, level.completed) == (None, 7)
+
+    assert run(app, body).state == "SUCCESS"
+
+
+@pytest.mark.parametrize("value", ["many", Unprintable(), NotComparable()])
+def test_what_is_no_number_is_warned_of_where_updates_are_only_noted(new_app, caplog, value):
+    app = new_app(jobtastic_progress_interval=0.1)
+
+    def body(self):
+        schedule = progress_here().schedule
+        for n in range(10_000):
+            update_progress(n, 100_000)
+            if schedule.is_held_back and schedule.unseen > 1:
+                break
+        update_progress(value, 100_000)
+        wait_until(lambda: "cannot be used" in caplog.text, what="the warning")
+        return "well"
+
+    assert run(app, body).get(timeout=5) == "well"
 
 
 def test_completing_is_written_at_once_and_once():
