@@ -153,7 +153,7 @@ class DiskStore(CompareAndSwapStore):
             return
         files = self._files()
         try:
-            with self._gate, files.claims.in_transaction():
+            with self._gate.lock(), files.claims.in_transaction():
                 self._step.files = files
                 try:
                     yield files
@@ -167,7 +167,7 @@ class DiskStore(CompareAndSwapStore):
     def close(self) -> None:
         files, self._opened, self._identity = self._opened, None, None
         if files is not None:
-            with self._gate:
+            with self._gate.lock():
                 files.claims.close()
                 files.results.close()
 
@@ -178,7 +178,7 @@ class DiskStore(CompareAndSwapStore):
             # Those of the parent are closed first: SQLite would take the parent's locks for its own. And
             # diskcache could take a thread of this process for one that was in a transaction there.
             self.close()
-            with self._gate:
+            with self._gate.lock():
                 files = self._opened = self._open()
         return files
 
@@ -230,7 +230,7 @@ class DiskStore(CompareAndSwapStore):
         """Return the keys of a cache as they are in its database: those that are text are bytes."""
         # Not by diskcache, which would go on after a key that is no text, and miss others.
         path = Path(cache.directory) / DBNAME
-        with self._gate, closing(sqlite3.connect(path, timeout=self._timeout)) as connection:
+        with self._gate.lock(), closing(sqlite3.connect(path, timeout=self._timeout)) as connection:
             rows = connection.execute(
                 "SELECT CASE typeof(key) WHEN 'text' THEN CAST(key AS BLOB) ELSE 0 END FROM Cache "
                 "WHERE NOT (typeof(key) = 'blob' AND key = ?)",
@@ -240,7 +240,7 @@ class DiskStore(CompareAndSwapStore):
 
     def _record(self, cache: _RecordCache, key: str | bytes) -> bytes | None:
         try:
-            with self._gate:
+            with self._gate.lock():
                 return cache.record(key)
         except UnreadableError as error:
             warn_of_unreadable(self.url, str(key), "", error)
