@@ -32,8 +32,15 @@ class CompareAndSwapStore(ExchangingStore):
     often they do not matter. So the first exchange goes without them, and changes nothing if they do.
     """
 
-    #: Whether :meth:`lookup_or_claim` tries :meth:`lookup` first, since an exchange costs far more.
+    #: Whether :meth:`lookup_or_claim` looks first, since an exchange costs far more.
     looks_first: ClassVar[bool] = False
+
+    #: Whether nobody else changes anything during an exchange. Then it reads the marks that matter.
+    exchanges_alone: ClassVar[bool] = False
+
+    def first_look(self, key: str, scopes: Sequence[str]) -> Result | Claim | None:
+        """Return what :meth:`lookup` does. It may miss a claim, since the exchange does not."""
+        return self.lookup(key, scopes=scopes)
 
     def lookup(self, key: str, *, scopes: Sequence[str] = ()) -> Result | Claim | None:
         entry, now = self._read_whole(key)
@@ -57,9 +64,11 @@ class CompareAndSwapStore(ExchangingStore):
         rerun: bool = False,
         joins: bool = True,
     ) -> Result | Claim:
-        found = self.lookup(key, scopes=scopes) if self.looks_first and not (fresh or rerun) else None
-        if isinstance(found, Result):
-            return found
+        found, may_change_nothing = None, goes_out or not joins
+        if self.looks_first and not (fresh or rerun or may_change_nothing):
+            found = self.first_look(key, scopes)
+            if isinstance(found, Result):
+                return found
         decide = partial(
             rules.lookup_or_claim,
             owner=owner,
@@ -71,7 +80,7 @@ class CompareAndSwapStore(ExchangingStore):
             rerun=rerun,
             joins=joins,
         )
-        if found is not None and (goes_out or not joins):
+        if self.looks_first and may_change_nothing:
             entry, now = self._read_whole(key)
             answer, after = decide(entry, now, forgotten=self._forgotten(entry, scopes))
             if after is entry:  # Nobody has to be counted or marked, so nothing has to be written.
@@ -124,7 +133,6 @@ class CompareAndSwapStore(ExchangingStore):
         index_ttl: float | None = None,
     ) -> bool:
         result: Result | None = None
-        forgotten = self._last_forgotten(scopes)
 
         def decide(entry: Entry, now: float) -> tuple[bool, Entry]:
             nonlocal result
@@ -135,6 +143,7 @@ class CompareAndSwapStore(ExchangingStore):
             return is_allowed, after
 
         with self.in_one_step():
+            forgotten = self._last_forgotten(scopes)
             is_allowed = self._exchanged(key, decide)
             if index is not None and result is not None:
                 copy = result.as_index(key, index_ttl)
@@ -190,6 +199,10 @@ class CompareAndSwapStore(ExchangingStore):
 
         :param is_known: whether something is known to be under the key, so that this probably matters.
         """
+        if self.exchanges_alone:
+            return self._exchanged(
+                key, lambda entry, now: decide(entry, now, forgotten=self._forgotten(entry, scopes))
+            )
 
         def decide_unless_it_matters(entry: Entry, now: float) -> tuple[T | None, Entry]:
             matters = scopes and entry is not NOTHING and entry.can_be_forgotten

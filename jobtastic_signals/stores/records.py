@@ -92,8 +92,9 @@ _FORGETTING: _Types = {"at": _TIME, "expires": _TIME + _NONE}
 
 _PIECES: _Types = {"name": _TEXT, "count": (float,)}
 
-# Made once, since each costs as much as what it does. To a reader all numbers are alike.
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+# Made once, since each costs as much as what it does. To a reader all numbers are alike. No entry is part of
+# itself, so nobody has to look for that.
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 _decode = json.JSONDecoder(parse_int=float).decode
 
 
@@ -197,12 +198,15 @@ def _checked(fields: Any, types: _Types) -> dict[str, Any]:
 def _claim(fields: Any) -> Claim | None:
     if fields is None:
         return None
+    known = _checked(fields, _CLAIM)
+    if fields.keys() <= _CLAIM.keys():  # Most have nothing else.
+        return Claim(**known)
     fresh, joined, left = (fields.get(name, default) for name, default in _CLAIM_DEFAULTS.items())
     if not isinstance(fresh, bool) or isinstance(joined, bool) or joined != int(joined) or joined < 0:
         raise ValueError(f"fresh={fresh!r}, joined={joined!r}")
     if not isinstance(left, list | tuple) or not all(isinstance(seat, str) for seat in left):
         raise ValueError(f"left={left!r}")
-    return Claim(**_checked(fields, _CLAIM), fresh=fresh, joined=int(joined), left=tuple(left))
+    return Claim(**known, fresh=fresh, joined=int(joined), left=tuple(left))
 
 
 def _time(value: Any) -> float | None:

@@ -5,59 +5,61 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from types import TracebackType
+import time
+from contextlib import suppress
 
 __all__ = ["ForkGate", "fork_gate"]
 
-#: Seconds that a fork waits at most for threads that are inside, and they for a fork.
+#: Seconds that a fork waits at most for threads that are inside.
 PATIENCE = 5.0
 
 
 class ForkGate:
-    """A context in which a thread lets no other thread fork the process. Threads do not keep each other out.
+    """Gives each thread a lock. While a thread holds its own, it is *inside*, and no other thread forks.
 
     Some libraries hold locks that a child inherits, and nobody there can release them. SQLite is one of them:
     a child that is forked while another thread writes would wait for ever, or find the database locked.
+
+    Threads do not keep each other out: whoever forks takes the locks of all others. Python enters and leaves
+    a lock in one step, so a signal, such as a soft time limit, never leaves a thread inside.
+
+    >>> gate = ForkGate()
+    >>> with gate.lock():
+    ...     pass  # Here another thread that forks waits.
     """
 
     def __init__(self) -> None:
         self._reset()
 
+    def lock(self) -> threading.RLock:
+        """Return the lock of this thread."""
+        lock = self._locks.get(threading.get_ident())
+        if lock is None:
+            with self._adding:
+                lock = self._locks.setdefault(threading.get_ident(), threading.RLock())
+        return lock
+
     def close(self) -> None:
         """Wait until no other thread is inside, and let nobody in."""
-        me = threading.get_ident()
-        with self._changed:
-            self._forking.add(me)
-            self._changed.wait_for(lambda: self._inside.keys() <= {me}, PATIENCE)
+        ends = time.monotonic() + PATIENCE
+        self._adding.acquire(timeout=PATIENCE)  # First: a thread without a lock waits for this.
+        for lock in self._others():
+            lock.acquire(timeout=max(ends - time.monotonic(), 0.0))
 
     def open(self) -> None:
-        """Let everybody in again. A signal may have cut :meth:`close` short, such as a soft time limit."""
-        with self._changed:
-            self._forking.discard(threading.get_ident())
-            self._changed.notify_all()
+        """Let everybody in again. A signal may have cut :meth:`close` short, so that it took only some."""
+        for lock in (*self._others(), self._adding):
+            with suppress(RuntimeError):  # This thread does not have it.
+                lock.release()
+
+    def _others(self) -> list[threading.RLock]:
+        own = self._locks.get(threading.get_ident())
+        return [lock for lock in self._locks.copy().values() if lock is not own]
 
     def _reset(self) -> None:
         # A child has only the thread that forked it.
-        self._changed = threading.Condition()
-        self._inside: dict[int, int] = {}
-        self._forking: set[int] = set()
-
-    def __enter__(self) -> None:
-        me = threading.get_ident()
-        with self._changed:
-            if me not in self._inside:
-                self._changed.wait_for(lambda: self._forking <= {me}, PATIENCE)
-            self._inside[me] = self._inside.get(me, 0) + 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        me = threading.get_ident()
-        with self._changed:
-            depth = self._inside.pop(me, 1)
-            if depth > 1:
-                self._inside[me] = depth - 1
-            self._changed.notify_all()
+        self._adding = threading.RLock()
+        self._locks: dict[int, threading.RLock] = {}
 
 
 @functools.cache
@@ -66,4 +68,6 @@ def fork_gate() -> ForkGate:
     gate = ForkGate()
     if hasattr(os, "register_at_fork"):  # Windows has no forks.
         os.register_at_fork(before=gate.close, after_in_parent=gate.open, after_in_child=gate._reset)
+        # Once more, since a time limit can strike before the first has begun.
+        os.register_at_fork(after_in_parent=gate.open)
     return gate

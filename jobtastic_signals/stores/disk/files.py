@@ -12,10 +12,9 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import diskcache
 from diskcache.core import MODE_BINARY, MODE_PICKLE, MODE_RAW
@@ -25,8 +24,6 @@ from ...support.pauses import pause
 from .folder import make_folders
 
 __all__ = ["UnreadableError", "_BytesDisk", "_RecordCache", "text_or_bytes"]
-
-T = TypeVar("T")
 
 
 class UnreadableError(StoreError):
@@ -38,7 +35,7 @@ class _BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no type
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self._last = threading.local()
+        self._step = _Step()
 
     def put(self, key: Any) -> Any:
         if type(key) not in (str, bytes):
@@ -53,7 +50,8 @@ class _BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no type
         if type(value) is not bytes:
             raise StoreError(f"a value is bytes, not {type(value).__name__}")
         stored = super().store(value, False, key=key)
-        self._last.file = stored[2]
+        if self._step.goes_on and stored[2] is not None:
+            self._step.written.append(stored[2])
         return stored
 
     def fetch(self, mode: Any, filename: Any, value: Any, read: Any) -> Any:
@@ -71,19 +69,22 @@ class _BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no type
         return name, full_path
 
     def remove(self, file_path: Any) -> None:
-        if _is_own(file_path):
+        if self._step.goes_on:
+            self._step.unneeded.append(file_path)
+        elif _is_own(file_path):
             super().remove(file_path)
 
-    @contextmanager
-    def all_or_nothing(self) -> Iterator[None]:
-        """Remove the file of a value whose row cannot be written: nobody would know of it."""
-        self._last.file = None
-        try:
-            yield
-        except BaseException:
-            if self._last.file is not None:
-                self.remove(self._last.file)
-            raise
+    def begin(self) -> None:
+        """Keep all files until :meth:`end`."""
+        self._step.__init__()  # type: ignore[misc]
+        self._step.goes_on = True
+
+    def end(self, *, committed: bool) -> None:
+        """Remove the files that no row names, now that the rows are written, or are not."""
+        step = self._step
+        step.goes_on = False
+        for file in step.unneeded if committed else step.written:
+            self.remove(file)
 
     def _write(self, full_path: str, *rest: Any) -> Any:
         # diskcache has no public hook for a file that could not be written.
@@ -93,6 +94,15 @@ class _BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no type
             with suppress(OSError):
                 os.remove(full_path)  # As much of it as fitted on a full disk.
             raise
+
+
+class _Step(threading.local):
+    """The files of a transaction of this thread: those that it wrote, and those that it needs no more."""
+
+    def __init__(self) -> None:
+        self.goes_on = False
+        self.written: list[str] = []
+        self.unneeded: list[Any] = []
 
 
 #: Each process leaves its first write of so many to diskcache, which then removes up to ten entries that have
@@ -134,27 +144,29 @@ class _RecordCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no t
         self._patience = patience
         super().__init__(directory, **settings)
 
-    @contextmanager
-    def in_transaction(self) -> Iterator[None]:
-        """Do ``transact``."""
-        connection = self._con
-        self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether this thread is in a transaction."""
+        return bool(self._con.in_transaction)
+
+    def begin(self) -> None:
+        """Begin a transaction of this thread, which keeps other writers away."""
+        self._execute("BEGIN IMMEDIATE")
         # diskcache's own operations of this thread join the transaction by this.
         self._txn_id = threading.get_ident()
-        try:
-            yield
-        except BaseException:
+        self.disk.begin()
+
+    def end(self, *, commits: bool) -> None:
+        """End the transaction of this thread, if there is one."""
+        connection = self._con
+        if connection.in_transaction:
             self._txn_id = None
-            connection.execute("ROLLBACK")
-            raise
-        self._txn_id = None
-        connection.execute("COMMIT")
+            connection.execute("COMMIT" if commits else "ROLLBACK")
+            self.disk.end(committed=commits)
 
     def record(self, key: str | bytes) -> bytes | None:
         """Do ``get``."""
-        connection = self._con
-        rows = self._patiently(lambda: connection.execute(_READ, (key, time.time())).fetchall())
-        for mode, value in rows:
+        for mode, value in self._execute(_READ, (key, time.time())).fetchall():
             if mode != MODE_RAW or type(value) is not bytes:
                 return self.get(key, retry=False)  # type: ignore[no-any-return]
             return value
@@ -175,12 +187,12 @@ class _RecordCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no t
         if not self._con.execute(_DROP, (key,)).rowcount:
             self.delete(key, retry=False)
 
-    def _patiently(self, operation: Callable[[], T]) -> T:
-        """Try *operation* until the database is not locked, or patience ends."""
+    def _execute(self, statement: str, parameters: tuple[Any, ...] = ()) -> Any:
+        """Execute *statement* as soon as the database is not locked, or raise when patience ends."""
         ends = None
         while True:
             try:
-                return operation()
+                return self._con.execute(statement, parameters)
             except sqlite3.OperationalError as error:
                 now = time.monotonic()
                 ends = now + (self._patience or 0) if ends is None else ends
@@ -190,9 +202,11 @@ class _RecordCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no t
 
     @property
     def _con(self) -> Any:
-        # diskcache has no public way to its connections.
-        connection = super()._con
-        if connection.text_factory is not text_or_bytes:  # It is a new one.
+        # diskcache has no public way to its connections. It asks each time which process this is, by a call
+        # of the system. A store does that once for an operation, and opens new caches in a child.
+        connection = getattr(self._local, "con", None)
+        if connection is None or connection.text_factory is not text_or_bytes:
+            connection = super()._con
             connection.text_factory = text_or_bytes
             if self._patience is not None:
                 connection.execute("PRAGMA busy_timeout = 0")

@@ -1,4 +1,4 @@
-"""Whom a folder on disk belongs to, and who else could change what is in it.
+"""Which folder a URL names, whom it belongs to, and who else could change what is in it.
 
 As ssh does for keys: whoever can write to a folder, or put another one in its place, decides what is in it.
 """
@@ -10,15 +10,32 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from ...errors import StoreError
+from ...errors import SettingError, StoreError
+from ...support.redaction import redacted_repr
 
-__all__ = ["check_folder", "make_folders"]
+__all__ = ["check_folder", "folder_of", "make_folders"]
 
 _OF_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 #: The user that may own a folder above ours, beside our own.
 _ROOT = 0
+
+
+def folder_of(url: str) -> Path:
+    """Return the folder that *url* names."""
+    try:
+        parts = urlsplit(url)
+        folder = "" if parts.netloc else unquote(parts.path)
+    except ValueError:
+        folder = ""
+    if not folder.startswith("/") or "\0" in folder:
+        raise SettingError(
+            f"jobtastic_store={redacted_repr(url)} names no folder; write disk:///absolute/path, or disk:// "
+            "alone for the default folder of this user"
+        )
+    return Path(folder)
 
 
 def make_folders(folder: Path) -> None:

@@ -19,14 +19,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
-from urllib.parse import unquote, urlsplit
 
 import diskcache
 from diskcache.core import DBNAME
 
-from ...errors import SettingError, StoreError
+from ...errors import StoreError
 from ...support.forks import fork_gate
-from ...support.redaction import redacted_repr
 from ...support.safe_text import safe_repr
 from .. import rules
 from ..cas import CompareAndSwapStore, Decision
@@ -34,7 +32,7 @@ from ..entry import Claim, Entry, Result
 from ..numbers import positive
 from ..records import is_identity, warn_of_unreadable
 from .files import UnreadableError, _BytesDisk, _RecordCache, text_or_bytes
-from .folder import check_folder, make_folders
+from .folder import check_folder, folder_of, make_folders
 
 __all__ = ["DiskStore"]
 
@@ -48,6 +46,17 @@ class _Files:
     claims: _RecordCache
     results: _RecordCache
     pid: int
+
+    def commit(self) -> None:
+        # Results are written before their claim goes.
+        self.results.end(commits=True)
+        self.claims.end(commits=True)
+
+    def roll_back(self) -> None:
+        try:
+            self.results.end(commits=False)
+        finally:
+            self.claims.end(commits=False)
 
 
 class DiskStore(CompareAndSwapStore):
@@ -64,6 +73,7 @@ class DiskStore(CompareAndSwapStore):
 
     schemes: ClassVar[tuple[str, ...]] = ("disk",)
     looks_first = True
+    exchanges_alone = True
 
     def __init__(
         self,
@@ -77,7 +87,7 @@ class DiskStore(CompareAndSwapStore):
         super().__init__(url, **options)
         if trust_folder not in (True, False):
             raise TypeError(f"trust_folder={safe_repr(trust_folder)} is neither True nor False")
-        self.folder: Path = _folder_of(url)
+        self.folder: Path = folder_of(url)
         self._size_limit = positive("size_limit", size_limit)
         self._timeout = positive("timeout", timeout)
         self._trusts_folder = bool(trust_folder)
@@ -103,11 +113,19 @@ class DiskStore(CompareAndSwapStore):
         # Without a transaction, which costs five times as much. Results are written before their claim goes.
         # So if the second look finds no result either, there was neither when there was no claim.
         files = self._files()
-        return (
-            self._found(files.results, key, scopes)
-            or self._found(files.claims, key, scopes)
-            or self._found(files.results, key, scopes)
-        )
+        with self._gate.lock():
+            return (
+                self._found(files.results, key, scopes)
+                or self._found(files.claims, key, scopes)
+                or self._found(files.results, key, scopes)
+            )
+
+    def first_look(self, key: str, scopes: Sequence[str]) -> Result | Claim | None:
+        # The transaction looks at the claim anyway.
+        files = self._files()
+        with self._gate.lock():
+            record = self._record(files.results, key)
+            return None if record is None else self._answer(key, record, scopes)
 
     def read(self, key: str) -> Entry:
         # If the claim is the same afterwards, it was there when the result was read.
@@ -128,11 +146,13 @@ class DiskStore(CompareAndSwapStore):
             before = self._entry(key, self._record(files.claims, key), self._record(files.results, key))
             now = self._clock()
             answer, after = decide(before, now)
-            if after.result != before.result:
-                with files.results.disk.all_or_nothing():
-                    self._write(files.results, key, Entry(None, after.result), now)
+            if after.result is not before.result:
+                if not files.results.is_in_transaction:
+                    files.results.begin()
+                self._write(files.results, key, Entry(None, after.result), now)
             if _beside_result(after) != _beside_result(before):
-                self._write(files.claims, key, replace(after, result=None), now)
+                part = after if after.result is None else replace(after, result=None)
+                self._write(files.claims, key, part, now)
             return answer
 
     def scan(self, prefix: str) -> Iterator[tuple[str, Entry]]:
@@ -148,17 +168,22 @@ class DiskStore(CompareAndSwapStore):
     def in_one_step(self) -> Iterator[_Files]:
         """Keep everybody else from changing anything."""
         files: _Files | None = getattr(self._step, "files", None)
-        if files is not None:
+        if files is not None and files.pid == os.getpid():
             yield files
             return
         files = self._files()
         try:
-            with self._gate, files.claims.in_transaction():
-                self._step.files = files
+            with self._gate.lock():
                 try:
+                    files.claims.begin()
+                    self._step.files = files
                     yield files
+                    files.commit()
+                except BaseException:
+                    files.roll_back()
+                    raise
                 finally:
-                    del self._step.files
+                    self._step.files = None
         except (diskcache.Timeout, sqlite3.OperationalError) as error:
             # diskcache raises its own for whatever keeps a transaction from beginning, and without a word.
             reason = error.__context__ if isinstance(error, diskcache.Timeout) else error
@@ -167,7 +192,7 @@ class DiskStore(CompareAndSwapStore):
     def close(self) -> None:
         files, self._opened, self._identity = self._opened, None, None
         if files is not None:
-            with self._gate:
+            with self._gate.lock():
                 files.claims.close()
                 files.results.close()
 
@@ -178,7 +203,7 @@ class DiskStore(CompareAndSwapStore):
             # Those of the parent are closed first: SQLite would take the parent's locks for its own. And
             # diskcache could take a thread of this process for one that was in a transaction there.
             self.close()
-            with self._gate:
+            with self._gate.lock():
                 files = self._opened = self._open()
         return files
 
@@ -222,7 +247,10 @@ class DiskStore(CompareAndSwapStore):
                     raise StoreError(f"{self.folder} cannot be written: {error}") from error
 
     def _found(self, cache: _RecordCache, key: str, scopes: Sequence[str]) -> Result | Claim | None:
-        part = self.load(key, self._record(cache, key))
+        return self._answer(key, self._record(cache, key), scopes)
+
+    def _answer(self, key: str, record: bytes | None, scopes: Sequence[str]) -> Result | Claim | None:
+        part = self.load(key, record)
         # By a later time: by an earlier one, what has been stored since would live too long.
         return rules.lookup(part, self._clock(), forgotten=self._forgotten(part, scopes))
 
@@ -230,7 +258,7 @@ class DiskStore(CompareAndSwapStore):
         """Return the keys of a cache as they are in its database: those that are text are bytes."""
         # Not by diskcache, which would go on after a key that is no text, and miss others.
         path = Path(cache.directory) / DBNAME
-        with self._gate, closing(sqlite3.connect(path, timeout=self._timeout)) as connection:
+        with self._gate.lock(), closing(sqlite3.connect(path, timeout=self._timeout)) as connection:
             rows = connection.execute(
                 "SELECT CASE typeof(key) WHEN 'text' THEN CAST(key AS BLOB) ELSE 0 END FROM Cache "
                 "WHERE NOT (typeof(key) = 'blob' AND key = ?)",
@@ -240,7 +268,7 @@ class DiskStore(CompareAndSwapStore):
 
     def _record(self, cache: _RecordCache, key: str | bytes) -> bytes | None:
         try:
-            with self._gate:
+            with self._gate.lock():
                 return cache.record(key)
         except UnreadableError as error:
             warn_of_unreadable(self.url, str(key), "", error)
@@ -275,17 +303,3 @@ _IDENTITY = b"identity"
 
 def _beside_result(entry: Entry) -> tuple[object, ...]:
     return entry.claim, entry.next, entry.forgotten, entry.counts
-
-
-def _folder_of(url: str) -> Path:
-    try:
-        parts = urlsplit(url)
-        folder = "" if parts.netloc else unquote(parts.path)
-    except ValueError:
-        folder = ""
-    if not folder.startswith("/") or "\0" in folder:
-        raise SettingError(
-            f"jobtastic_store={redacted_repr(url)} names no folder; write disk:///absolute/path, or disk:// "
-            "alone for the default folder of this user"
-        )
-    return Path(folder)
