@@ -1,4 +1,4 @@
-"""The least that a program must do: one round trip to Redis, one transaction of SQLite."""
+"""The least that a program must do: one round trip to Redis, one read or transaction of SQLite."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["redis_claim", "redis_get", "sqlite_transaction"]
+__all__ = ["redis_claim", "redis_count", "redis_get", "sqlite_select", "sqlite_transaction"]
 
 
 def _asking(url: str) -> Callable[..., bytes]:
@@ -41,16 +41,31 @@ def redis_get(url: str, name: bytes = b"bare") -> Callable[[], bytes]:
     return lambda: ask(b"GET", name)
 
 
-def sqlite_transaction(folder: Path) -> Callable[[], None]:
-    """Return what writes one new row in a transaction that keeps other writers away.
+def redis_count(url: str) -> Callable[[], bytes]:
+    """Return what adds one to a number."""
+    ask = _asking(url)
+    return lambda: ask(b"INCR", b"bare-count")
 
-    The settings of the database are diskcache's.
-    """
+
+def _database(folder: Path) -> sqlite3.Connection:
+    """Return a connection to a database with the settings that diskcache makes."""
     connection = sqlite3.connect(folder / "bare.db", isolation_level=None, timeout=30)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, value BLOB)")
-    fresh = itertools.count()
+    return connection
+
+
+def sqlite_select(folder: Path) -> Callable[[], object]:
+    """Return what reads one row by its key."""
+    connection = _database(folder)
+    connection.execute("INSERT OR REPLACE INTO claims VALUES ('bare', ?)", (b"value" * 20,))
+    return lambda: connection.execute("SELECT value FROM claims WHERE key = ?", ("bare",)).fetchone()
+
+
+def sqlite_transaction(folder: Path) -> Callable[[], None]:
+    """Return what writes one new row in a transaction that keeps other writers away."""
+    connection, fresh = _database(folder), itertools.count()
 
     def write() -> None:
         connection.execute("BEGIN IMMEDIATE")

@@ -20,19 +20,23 @@ from celery import Celery
 
 from tests.support.servers import running, wait_until
 
-__all__ = ["CANDIDATES", "PLAIN", "RUN_SECONDS", "Project", "redis_options", "worker"]
+__all__ = ["CANDIDATES", "PLAIN", "RUN_SECONDS", "TWIN", "WITHOUT", "Project", "redis_options", "worker"]
 
-PLAIN = "plain Celery"
+PLAIN, WITHOUT = "plain Celery", "ours, without options"
+
+#: The same project as plain Celery. That the two differ is by chance.
+TWIN = "plain Celery, again"
 
 #: Each has a database of the Redis for its messages, one for its results and one for its locks.
 CANDIDATES = (
     PLAIN,
-    "ours, without options",
+    WITHOUT,
     "ours, Redis store",
     "ours, disk store",
     "celery-singleton",
     "celery-once",
     "celery-heimdall",
+    TWIN,
 )
 
 redis_options = ("--databases", str(3 * len(CANDIDATES) + 10))
