@@ -17,7 +17,7 @@ from jobtastic_signals import delay_or_fail
 from tests.support.servers import redis_server
 
 from .bare import redis_claim, redis_count, redis_get, sqlite_select, sqlite_transaction
-from .project import CANDIDATES, PLAIN, TWIN, WITHOUT, Project, redis_options
+from .project import CANDIDATES, HOLDING, PLAIN, TWIN, WITHOUT, Project, redis_options
 from .report import Findings, Line, Table
 from .rounds import calls_timed, medians, ratios
 from .runs import run_of
@@ -53,7 +53,9 @@ class Candidates:
     def calls(self) -> Calls:
         plain, fresh = self.tasks[PLAIN], self.fresh
         claim, write = redis_claim(self.url), sqlite_transaction(self.folder)
-        return {name: self._first_call(task) for name, task in self.tasks.items() if name != TWIN} | {
+        return {
+            name: self._first_call(task) for name, task in self.tasks.items() if name not in (TWIN, HOLDING)
+        } | {
             "plain Celery, and a bare claim in Redis": lambda: (plain.delay(next(fresh)), claim()),
             "plain Celery, and a bare claim in SQLite": lambda: (plain.delay(next(fresh)), write()),
             "ours, without options, delay_or_fail": lambda: delay_or_fail(self.tasks[WITHOUT], next(fresh)),

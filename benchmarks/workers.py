@@ -19,7 +19,7 @@ import psutil
 from tests.support.servers import redis_server, wait_until
 
 from .bare import redis_claim, redis_get, sqlite_transaction
-from .project import CANDIDATES, PLAIN, TWIN, WITHOUT, Project, redis_options, worker
+from .project import CANDIDATES, HOLDING, PLAIN, TWIN, WITHOUT, Project, redis_options, worker
 from .report import Findings, Line, Table
 from .rounds import medians, ratios, samples
 
@@ -147,4 +147,5 @@ def unique_megabytes(pid: int) -> float:
 
 def memory_line(memory: dict[str, float]) -> Line:
     more = max(memory[f"ours, {store}"] for store in OURS) - memory[PLAIN]
-    return Line("memory per worker child", "more than plain", more, 2, "MB")
+    least = memory[HOLDING] - memory[PLAIN]
+    return Line("memory per worker child", "more than plain", more, 2, "MB", least, HOLDING)
