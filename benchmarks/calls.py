@@ -16,17 +16,25 @@ from typing import Any
 from jobtastic_signals import delay_or_fail
 from tests.support.servers import redis_server
 
-from .bare import redis_claim, redis_get, sqlite_transaction
-from .project import CANDIDATES, PLAIN, Project, redis_options
+from .bare import redis_claim, redis_count, redis_get, sqlite_select, sqlite_transaction
+from .project import CANDIDATES, HOLDING, PLAIN, TWIN, WITHOUT, Project, redis_options
 from .report import Findings, Line, Table
-from .rounds import medians
+from .rounds import calls_timed, medians, ratios
 from .runs import run_of
 
 CALLS = 10
 ROUNDS = 120
 
+#: Rounds of one call each, where the target is close to 1.
+PAIRS = 2500
+
 READ = "a bare read of the result"
-BARE_GET = "a bare GET on a socket"
+BARE = {
+    ("cached call", "Redis store"): "a bare GET on a socket",
+    ("cached call", "disk store"): "a bare SELECT of SQLite",
+    ("joining a run", "Redis store"): "a bare INCR on a socket",
+    ("joining a run", "disk store"): "a bare transaction of SQLite",
+}
 DUPLICATE = "celery-singleton, duplicate call"
 STORES = ("Redis store", "disk store")
 
@@ -45,12 +53,12 @@ class Candidates:
     def calls(self) -> Calls:
         plain, fresh = self.tasks[PLAIN], self.fresh
         claim, write = redis_claim(self.url), sqlite_transaction(self.folder)
-        return {name: self._first_call(task) for name, task in self.tasks.items()} | {
+        return {
+            name: self._first_call(task) for name, task in self.tasks.items() if name not in (TWIN, HOLDING)
+        } | {
             "plain Celery, and a bare claim in Redis": lambda: (plain.delay(next(fresh)), claim()),
             "plain Celery, and a bare claim in SQLite": lambda: (plain.delay(next(fresh)), write()),
-            "ours, without options, delay_or_fail": lambda: delay_or_fail(
-                self.tasks["ours, without options"], next(fresh)
-            ),
+            "ours, without options, delay_or_fail": lambda: delay_or_fail(self.tasks[WITHOUT], next(fresh)),
             "ours, Redis store, delay_or_fail": lambda: self.tasks["ours, Redis store"].delay_or_fail(
                 next(fresh)
             ),
@@ -59,6 +67,12 @@ class Candidates:
     def _first_call(self, task: Any) -> Callable[[], Any]:
         return lambda: task.delay(next(self.fresh))
 
+    def without_options(self) -> dict[str, float]:
+        """Return what a first call without our options takes, and one of a second plain app, of plain."""
+        names = (PLAIN, WITHOUT, TWIN)
+        turns = {name: calls_timed(self._first_call(self.tasks[name]), 1) for name in names}
+        return ratios(turns, PLAIN, rounds=PAIRS)
+
     def answered(self) -> Calls:
         calls: Calls = {}
         for store in STORES:
@@ -66,7 +80,8 @@ class Candidates:
         for name in ("celery-singleton", "celery-once", "celery-heimdall"):
             self.tasks[name].delay(-1)
             calls[f"{name}, duplicate call"] = partial(self.tasks[name].delay, -1)
-        return calls | {BARE_GET: redis_get(self.url)}
+        bare = redis_get(self.url), sqlite_select(self.folder), redis_count(self.url)
+        return calls | dict(zip(BARE.values(), (*bare, sqlite_transaction(self.folder)), strict=True))
 
     def _answered_by(self, store: str) -> Iterator[tuple[str, Callable[[], Any]]]:
         task = self.tasks[f"ours, {store}"]
@@ -91,6 +106,7 @@ def measure() -> Findings:
     with tempfile.TemporaryDirectory() as folder, redis_server(Path(folder), *redis_options) as url:
         candidates = Candidates(url, Path(folder))
         calls = medians(candidates.calls(), calls=CALLS, rounds=ROUNDS)
+        of_plain = candidates.without_options()
         answered = medians(candidates.answered(), calls=CALLS, rounds=ROUNDS)
         runs = medians(candidates.runs(), calls=CALLS, rounds=ROUNDS // 2)
     tables = {
@@ -98,10 +114,10 @@ def measure() -> Findings:
         "answered": Table("a call that is answered, for its caller", "µs", answered, READ),
         "runs": Table("a run for its worker, without the message", "µs", runs, PLAIN),
     }
-    return Findings([*first_lines(calls), *answered_lines(answered)], tables)
+    return Findings([*first_lines(calls, of_plain), *answered_lines(answered)], tables)
 
 
-def first_lines(calls: dict[str, float]) -> Iterator[Line]:
+def first_lines(calls: dict[str, float], of_plain: dict[str, float]) -> Iterator[Line]:
     group = "a first call"
     limits = {"Redis store": (1.15, "Redis"), "disk store": (1.20, "SQLite")}
     for store, (target, bare) in limits.items():
@@ -119,17 +135,17 @@ def first_lines(calls: dict[str, float]) -> Iterator[Line]:
             limit_of,
             strictly=True,
         )
-    without = calls["ours, without options"] / calls[PLAIN]
-    yield Line(group, "without our options", without, 1.02, "× plain")
+    limit_of = "a second app of plain Celery"
+    yield Line(group, "without our options", of_plain[WITHOUT], 1.02, "× plain", of_plain[TWIN], limit_of)
 
 
 def answered_lines(answered: dict[str, float]) -> Iterator[Line]:
     for what in ("cached call", "joining a run"):
         for store in STORES:
             ours, read = answered[f"{store}, {what}"], answered[READ]
-            # The store must be asked, and then the result backend.
-            least = read + answered[BARE_GET] if store == STORES[0] else read
-            limit_of = "that read, and a bare GET" if store == STORES[0] else "that read alone"
+            # The store must be asked, and then the result backend. It counts the calls that join.
+            bare = BARE[what, store]
+            least, limit_of = read + answered[bare], f"that read, and {bare}"
             yield Line(what, store, ours / read, 1.25, "× a bare read", least / read, limit_of)
             singleton = answered[DUPLICATE]
             of_singleton = "× celery-singleton's duplicate"

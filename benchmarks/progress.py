@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from .rounds import medians
 from .runs import run_of
 
 TQDM = "tqdm"
+LEAST = "two bare calls, the context and the clock"
 ITEMS = 20_000
 UPDATES = 1_000_000
 
@@ -55,6 +57,23 @@ def bare_calls() -> None:
         nothing(n, ITEMS)
 
 
+running: ContextVar[object] = ContextVar("running", default=None)
+
+
+def least_update(completed: int, total: int) -> None:
+    looked_up(completed, total)
+
+
+def looked_up(completed: int, total: int) -> None:
+    running.get()
+    time.monotonic()
+
+
+def least_updates() -> None:
+    for n in range(ITEMS):
+        least_update(n, ITEMS)
+
+
 def updates() -> None:
     for n in range(ITEMS):
         update_progress(n, ITEMS)
@@ -76,6 +95,7 @@ def times_of_an_item() -> dict[str, float]:
     what = {
         "bare loop": bare_loop,
         "a bare call": bare_calls,
+        LEAST: least_updates,
         "update_progress": updates,
         "track": tracked,
         TQDM: by_tqdm,
@@ -143,6 +163,8 @@ def measure() -> Findings:
 
 def lines(times: dict[str, float]) -> Iterator[Line]:
     loop = times["bare loop"]
-    update = (times["update_progress"] - loop) / (times["a bare call"] - loop)
-    yield Line("progress", "a throttled update_progress", update, 6, "bare calls")
+    update, least = (
+        (times[name] - loop) / (times["a bare call"] - loop) for name in ("update_progress", LEAST)
+    )
+    yield Line("progress", "a throttled update_progress", update, 6, "bare calls", least, LEAST)
     yield Line("progress", "track, for an item", times["track"] / times[TQDM], 0.5, "× tqdm")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,22 +18,41 @@ from typing import Any
 
 import redis
 from celery import Celery
+from celery.signals import worker_process_init
 
 from tests.support.servers import running, wait_until
 
-__all__ = ["CANDIDATES", "PLAIN", "RUN_SECONDS", "Project", "redis_options", "worker"]
+__all__ = [
+    "CANDIDATES",
+    "HOLDING",
+    "PLAIN",
+    "RUN_SECONDS",
+    "TWIN",
+    "WITHOUT",
+    "Project",
+    "redis_options",
+    "worker",
+]
 
-PLAIN = "plain Celery"
+PLAIN, WITHOUT = "plain Celery", "ours, without options"
+
+#: The same project as plain Celery. That the two differ is by chance.
+TWIN = "plain Celery, again"
+
+#: Plain Celery, and in each child what the disk store cannot do without.
+HOLDING = "plain Celery, with two SQLite databases and a thread"
 
 #: Each has a database of the Redis for its messages, one for its results and one for its locks.
 CANDIDATES = (
     PLAIN,
-    "ours, without options",
+    WITHOUT,
     "ours, Redis store",
     "ours, disk store",
     "celery-singleton",
     "celery-once",
     "celery-heimdall",
+    TWIN,
+    HOLDING,
 )
 
 redis_options = ("--databases", str(3 * len(CANDIDATES) + 10))
@@ -69,6 +89,8 @@ class Project:
             from jobtastic_signals import Jobtastic  # Only here, because its import is measured.
 
             Jobtastic(app)
+        if self.candidate == HOLDING:
+            _hold_in_children(self.folder)
         # A call, and its own run, would otherwise wait a second for the lock that the call has taken.
         app.conf.heimdall_unique_lock_blocking = False
         options = _options(self.candidate)
@@ -85,6 +107,23 @@ def slow(self: Any, n: int) -> int:
     self.backend.client.incr(f"runs-{n}")
     time.sleep(RUN_SECONDS)
     return 2 * n
+
+
+def _hold_in_children(folder: str) -> None:
+    import diskcache  # Only here, because a worker's memory is measured.
+
+    held: list[Any] = []
+
+    def hold(**_: Any) -> None:
+        for name in ("held results", "held claims"):
+            cache = diskcache.Cache(f"{folder}/{name}")
+            cache.set("key", b"value")
+            cache.get("key")
+            held.append(cache)
+        held.append(threading.Thread(target=threading.Event().wait, daemon=True))
+        held[-1].start()
+
+    worker_process_init.connect(hold, weak=False)
 
 
 def _options(candidate: str) -> dict[str, Any]:

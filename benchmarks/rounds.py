@@ -7,9 +7,10 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from operator import truediv
 from typing import Any
 
-__all__ = ["QUICK", "medians", "percentile", "samples"]
+__all__ = ["QUICK", "calls_timed", "medians", "percentile", "ratios", "samples"]
 
 ROUNDS = 150
 
@@ -25,15 +26,30 @@ def medians(
     :param calls: how often a candidate is called in each of its rounds.
     :param rounds: how often each candidate has its turn.
     """
+    turns = {name: calls_timed(call, calls) for name, call in candidates.items()}
+    return {name: statistics.median(each) for name, each in samples(turns, rounds=rounds).items()}
 
-    def timed(call: Callable[[], Any]) -> float:
+
+def ratios(candidates: Mapping[str, Callable[[], float]], basis: str, *, rounds: int) -> dict[str, float]:
+    """Return the median, over all rounds, of what each candidate returns as a share of what *basis* returns.
+
+    Both were measured one after the other, so a change of the machine's speed changes both. With few
+    candidates and many short rounds, this tells 1.00 from 1.02.
+    """
+    found = samples(candidates, rounds=rounds)
+    return {name: statistics.median(map(truediv, each, found[basis])) for name, each in found.items()}
+
+
+def calls_timed(call: Callable[[], Any], calls: int) -> Callable[[], float]:
+    """Return a function that makes that many calls, and returns the microseconds of one of them."""
+
+    def timed() -> float:
         start = time.perf_counter()
         for _ in range(calls):
             call()
         return (time.perf_counter() - start) / calls * 1e6
 
-    turns = {name: lambda call=call: timed(call) for name, call in candidates.items()}
-    return {name: statistics.median(each) for name, each in samples(turns, rounds=rounds).items()}
+    return timed
 
 
 def samples(candidates: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, list[float]]:

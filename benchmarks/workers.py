@@ -1,6 +1,7 @@
 """What real prefork workers take for distinct calls of a task that does nothing, and their memory.
 
-All workers run, and one has messages at a time: it is paused while they are published.
+All workers run, and one has messages at a time: it is paused while they are published. Where the target is
+close to 1, few messages are moved into the queue at once, in many more rounds.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ import psutil
 from tests.support.servers import redis_server, wait_until
 
 from .bare import redis_claim, redis_get, sqlite_transaction
-from .project import CANDIDATES, PLAIN, Project, redis_options, worker
+from .project import CANDIDATES, HOLDING, PLAIN, TWIN, WITHOUT, Project, redis_options, worker
 from .report import Findings, Line, Table
-from .rounds import medians, samples
+from .rounds import medians, ratios, samples
 
 MESSAGES, ROUNDS = 300, 9
+
+#: The same where the target is close to 1. Two for each process of the worker.
+FEW, MANY_ROUNDS = 4, 800
 
 #: The first messages of a worker are not timed: it imports and connects.
 WARM_UP = 100
@@ -40,6 +44,7 @@ class Throughput:
         self.app = project.make_app()
         self.task = self.app.tasks["double"]
         self.results, self.messages = project.client(1), project.client(0)
+        self.stored = self.results.pubsub()
         self.fresh = itertools.count()
         self.take(WARM_UP)
 
@@ -56,6 +61,26 @@ class Throughput:
         wait_until(lambda: self.results.dbsize() >= stored, what="all results", every=0.002)
         return (time.perf_counter() - start) / messages * 1e3
 
+    def take_few(self) -> float:
+        """Return the milliseconds of the worker for one of a few messages that it gets at once."""
+        calls = [self.task.apply_async((next(self.fresh),), queue="prepared") for _ in range(FEW)]
+        # Celery publishes each result there when it stores it.
+        self.stored.subscribe(*(self.app.backend.get_key_for_task(call.id) for call in calls))
+        self._hear("subscribe")
+        start = time.perf_counter()
+        self.messages.rename("prepared", "celery")
+        self._hear("message")
+        took = time.perf_counter() - start
+        self.stored.unsubscribe()
+        self._hear("unsubscribe")
+        return took / FEW * 1e3
+
+    def _hear(self, kind: str) -> None:
+        for _ in range(FEW):
+            heard = self.stored.get_message(timeout=30)
+            assert heard is not None
+            assert heard["type"] == kind
+
     def _consume(self, on: bool) -> None:
         # The answer of a worker that consumes comes when it has begun.
         change = self.app.control.add_consumer if on else self.app.control.cancel_consumer
@@ -67,7 +92,10 @@ def measure() -> Findings:
         url = stack.enter_context(redis_server(Path(folder), *redis_options))
         projects = {name: Project(name, url, folder) for name in MEASURED}
         workers = {name: stack.enter_context(worker(project)) for name, project in projects.items()}
-        turns = {name: Throughput(project).take for name, project in projects.items()}
+        clients = {name: Throughput(project) for name, project in projects.items()}
+        few = {name: clients[name].take_few for name in (PLAIN, WITHOUT, TWIN)}
+        of_plain = ratios(few, PLAIN, rounds=MANY_ROUNDS)
+        turns = {name: client.take for name, client in clients.items()}
         times = {name: statistics.median(each) for name, each in samples(turns, rounds=ROUNDS).items()}
         memory = {name: unique_megabytes(pid) for name, pid in workers.items()}
         bare = bare_milliseconds(f"{url}/{3 * len(CANDIDATES)}", Path(folder))
@@ -75,10 +103,10 @@ def measure() -> Findings:
         "workers": Table(f"{MESSAGES} messages in a prefork worker, each", "ms", times, PLAIN),
         "memory": Table("memory of a worker's child that nobody shares", "MB", memory),
     }
-    return Findings([*lines(times, bare), memory_line(memory)], tables)
+    return Findings([*lines(times, of_plain, bare), memory_line(memory)], tables)
 
 
-def lines(times: dict[str, float], bare: dict[str, float]) -> Iterator[Line]:
+def lines(times: dict[str, float], of_plain: dict[str, float], bare: dict[str, float]) -> Iterator[Line]:
     group = "a worker's throughput"
     plain, singleton = times[PLAIN], times["celery-singleton"]
     for store, target in OURS.items():
@@ -97,7 +125,8 @@ def lines(times: dict[str, float], bare: dict[str, float]) -> Iterator[Line]:
             limit_of,
             strictly=True,
         )
-    yield Line(group, "without our options", times["ours, without options"] / plain, 1.02, "× plain")
+    limit_of = "a second worker of plain Celery"
+    yield Line(group, "without our options", of_plain[WITHOUT], 1.02, "× plain", of_plain[TWIN], limit_of)
 
 
 def bare_milliseconds(url: str, folder: Path) -> dict[str, float]:
@@ -118,4 +147,5 @@ def unique_megabytes(pid: int) -> float:
 
 def memory_line(memory: dict[str, float]) -> Line:
     more = max(memory[f"ours, {store}"] for store in OURS) - memory[PLAIN]
-    return Line("memory per worker child", "more than plain", more, 2, "MB")
+    least = memory[HOLDING] - memory[PLAIN]
+    return Line("memory per worker child", "more than plain", more, 2, "MB", least, HOLDING)
