@@ -164,7 +164,7 @@ def result_with(
     :param extended_fields: returns what the backend kept of the run beside that.
     """
     backend = task.backend
-    if task.ignore_result or isinstance(backend, (DisabledBackend, RPCBackend)):
+    if task.ignore_result or _has_no_ids(backend):
         return loaded(task, task_id, None)
     known: Meta = {"status": state, "result": value, "task_id": task_id}
     meta = known_meta(task.app, backend, task_id)
