@@ -51,7 +51,7 @@ logger: logging.Logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: What the worker's main process adds to a request for the process that runs it: see
-#: :func:`.handlers.task_received`.
+#: :func:`.handlers.runs.task_received`.
 DELIVERY = "jobtastic_delivery"
 
 #: The call whose ``apply_async`` goes on in this context, for the handler of ``before_task_publish``.

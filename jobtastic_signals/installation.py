@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from celery import Celery, Signature, Task
 
+from . import celery_internals
 from .calls import TaskPolicy
 from .errors import JobtasticError, SettingError
 from .keys.context import KEY_CONTEXT
@@ -167,6 +168,14 @@ class Installation:
             self._wrap(task)
         self._policies[task] = policy
         return policy
+
+    def sweep(self) -> None:
+        """Read the options of all tasks there are.
+
+        :raises OptionError: if one of them is wrong.
+        """
+        for task in list(celery_internals.tasks_without_finalizing(self.app).values()):
+            self.policy_of(type(task))
 
     def _count(self, task_name: str, amounts: Mapping[str, float]) -> bool:
         with suppress(SettingError):

@@ -170,7 +170,7 @@ class _Annotations:
 
         Celery announces neither those that bound before us nor subclasses of registered class tasks.
         """
-        handlers.sweep(self._installed)
+        self._installed.sweep()
 
     def _users_own(self) -> list[Any]:
         setting = self._installed.app.conf.task_annotations

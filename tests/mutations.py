@@ -85,7 +85,7 @@ MUTATIONS = (
     ),
     Mutation(
         "delivery token, named by the worker",
-        "handlers.py",
+        "handlers/runs.py",
         'stamp, token = stamp_of(request, task_id), _token_of(request) or f"/{uuid.uuid4().hex}"',
         "stamp, token = stamp_of(request, task_id), task_id",
     ),

@@ -13,7 +13,6 @@ from celery import Celery, Task, states
 
 from jobtastic_signals import events
 from jobtastic_signals.events import emit
-from jobtastic_signals.handlers import sweep
 from jobtastic_signals.stores.memory import MemoryStore
 from tests.support.unit_apps import (
     deliver,
@@ -213,7 +212,7 @@ def test_an_event_is_told_once_where_our_methods_stand_in_two_classes(new_app, t
     app = new_app()
     app.register_task(Base())
     derived = app.register_task(type("Derived", (Base,), {"name": "proj.derived"})())
-    sweep(installed_on(app))
+    installed_on(app).sweep()
     derived.delay(1)
     assert sorted(name for name, *_ in told) == ["cache_missed", "run_claimed"]
 

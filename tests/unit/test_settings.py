@@ -11,7 +11,7 @@ from celery import Celery
 from celery.worker.control import Panel
 
 from jobtastic_signals import Jobtastic, SettingError
-from jobtastic_signals.handlers import worker_init
+from jobtastic_signals.handlers.workers import worker_init
 from jobtastic_signals.settings import Settings
 from jobtastic_signals.stores import disk, open_store
 from jobtastic_signals.stores.memory import MemoryStore
