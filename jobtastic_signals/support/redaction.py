@@ -233,12 +233,12 @@ REDACTED = "[redacted]"
 _BETWEEN_WORDS = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+"
 
 # Anywhere in a name: long enough to be nothing else. "secretary" and "author" are no secrets.
-_SECRET_PART = (
+_TELLING_PART = (
     r"pas+w(?:or)?d|passphrase|secret(?!ar)|credential|cookie|authoriz|authentic|bearer|"
     r"(?:api|access|private|secret|signing|encryption|ssh|ssl|auth|service|account|master)_?key"
 )
 # Whole words. As the end of a word: "authtoken" and "dbpwd", but not "tokenizer".
-_SECRET_WORD = r"(?:pass|pwd|o?auth|session(?:id)?|sid|jwt|otp|pin|cvv|ssn)|.*(?:tokens?|pwd)"
+_TELLING_WORD = r"(?:pass|pwd|o?auth|session(?:id)?|sid|jwt|otp|pin|cvv|ssn)|.*(?:tokens?|pwd)"
 
 _DEEPEST = 12
 
@@ -250,8 +250,8 @@ def is_secret_name(name: str) -> bool:
     [True, True, True, False, False]
     """
     words = [word for word in re.sub(_BETWEEN_WORDS, "_", name).lower().split("_") if word]
-    is_whole_word = any(re.fullmatch(_SECRET_WORD, word) for word in words)
-    return is_whole_word or bool(re.search(_SECRET_PART, "_".join(words)))
+    is_whole_word = any(re.fullmatch(_TELLING_WORD, word) for word in words)
+    return is_whole_word or bool(re.search(_TELLING_PART, "_".join(words)))
 
 
 def redacted_arguments(arguments: Mapping[str, Any], redact: bool | Collection[str]) -> dict[str, Any]:

@@ -219,6 +219,7 @@ class DiskStore(CompareAndSwapStore):
             str(self.folder / "results"),
             timeout=self._timeout,
             disk=_BytesDisk,
+            sqlite_cache_size=_CACHED_PAGES,
             size_limit=max(self._size_limit - _BESIDE_RESULTS, self._size_limit // 2),
             eviction_policy="least-recently-stored",
         )
@@ -230,6 +231,7 @@ class DiskStore(CompareAndSwapStore):
             timeout=self._timeout,
             disk=_BytesDisk,
             eviction_policy="none",
+            sqlite_cache_size=_CACHED_PAGES,
             sqlite_wal_autocheckpoint=4000,
         )
         return _Files(claims, results, os.getpid())
@@ -292,6 +294,10 @@ _CONTENTS = [
     for cache in ("results", "claims")
     for name in ("", *(f"/{DBNAME}{end}" for end in ("", "-wal", "-shm")))
 ]
+
+#: Pages of 4 KB that a process keeps of each database. With the 8192 of diskcache it takes 8 MB more after
+#: 12 000 keys, and is no faster: it reads from mapped memory, and what another process writes drops them.
+_CACHED_PAGES = 256
 
 #: Bytes that diskcache does not count: the files in which SQLite writes ahead (4 MB for results, 16 MB for
 #: claims), and what is written between two cleanings.
