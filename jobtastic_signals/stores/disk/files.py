@@ -82,9 +82,10 @@ class _BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no type
     def end(self, *, committed: bool) -> None:
         """Remove the files that no row names, now that the rows are written, or are not."""
         step = self._step
-        step.goes_on = False
-        for file in step.unneeded if committed else step.written:
-            self.remove(file)
+        if step.goes_on:
+            step.goes_on = False
+            for file in step.unneeded if committed else step.written:
+                self.remove(file)
 
     def _write(self, full_path: str, *rest: Any) -> Any:
         # diskcache has no public hook for a file that could not be written.
@@ -162,7 +163,7 @@ class _RecordCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no t
         if connection.in_transaction:
             self._txn_id = None
             connection.execute("COMMIT" if commits else "ROLLBACK")
-            self.disk.end(committed=commits)
+        self.disk.end(committed=commits)  # SQLite ends some transactions by itself, as on a full disk.
 
     def record(self, key: str | bytes) -> bytes | None:
         """Do ``get``."""

@@ -183,6 +183,39 @@ def test_a_result_whose_row_cannot_be_written_leaves_no_file(open_disk):
     assert store.lookup("other") is None
 
 
+def test_a_step_that_fails_leaves_no_new_file_and_keeps_the_old_ones(open_disk):
+    store = open_disk()
+    put(store, "key", bytes(100_000))
+
+    def fail():
+        with store.in_one_step():
+            assert store.forget("key") is True
+            assert put(store, "other", bytes(100_000)) is True
+            raise KeyError("in the middle")
+
+    with pytest.raises(KeyError, match="in the middle"):
+        fail()
+    assert len(list(store.folder.rglob("*.val"))) == 1
+    assert store.lookup("key").payload == bytes(100_000)
+    assert store.lookup("other") is None
+
+
+def test_a_result_whose_index_cannot_be_written_is_not_written(open_disk):
+    store = open_disk()
+    run(store, "owner")
+    put(store, "other")
+    with closing(sqlite3.connect(database(store, "results"))) as connection:
+        connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON Cache WHEN NEW.key = 'index' "
+            "BEGIN SELECT RAISE(ABORT, 'database is full'); END"
+        )
+    with pytest.raises(sqlite3.Error, match="database is full"):
+        complete(store, "owner", index="index")
+    assert store.lookup("key").owner == "owner"
+    assert isinstance(store.lookup("key"), Claim)
+    assert complete(store, "owner", index="another") is True
+
+
 # Pickles
 
 
