@@ -24,6 +24,7 @@ from .errors import (
     UnkeyableError,
     UserFacingError,
 )
+from .fallback import FUNCTIONS
 from .keys.canonical import register_type
 from .middleware import Middleware
 from .options import Option
@@ -123,16 +124,7 @@ __all__ = [
 #: leaves out a third of the time that the import of this package took.
 _LATER = {
     "explanation": ("explain", "explain_difference"),
-    "fallback.api": (
-        "adelay_or_eager",
-        "adelay_or_fail",
-        "async_or_eager",
-        "async_or_fail",
-        "delay_or_eager",
-        "delay_or_eager_on_commit",
-        "delay_or_fail",
-        "delay_or_fail_on_commit",
-    ),
+    "fallback.api": FUNCTIONS,
     "progress.api": ("current_progress", "phase", "track", "update_progress"),
     "progress.groups": ("group_progress", "status_id"),
     "progress.handle": ("ProgressHandle",),

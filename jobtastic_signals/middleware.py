@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from importlib import import_module
 from typing import Any, ClassVar
 
 from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.result import AsyncResult
+from kombu.utils.imports import symbol_by_name
 
 from .calls import Call, Run, TaskPolicy
 from .errors import JobtasticError
@@ -128,9 +128,7 @@ class Later:
     def made(self) -> Middleware:
         """The middleware itself."""
         if self._made is None:
-            module, _, kind = self._name.partition(":")
-            made: Middleware = getattr(import_module(f".{module}", __package__), kind)(self._subject)
-            self._made = made
+            self._made = symbol_by_name(f".{self._name}", package=__package__)(self._subject)
         return self._made
 
 

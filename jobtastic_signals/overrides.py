@@ -22,6 +22,7 @@ from celery.utils import uuid
 from kombu.exceptions import OperationalError
 
 from .calls import HEADER, Call, Run, current_call, run_of
+from .fallback import FUNCTIONS
 from .fallback.current import attempt_on, current_attempt
 from .installation import Installation, installation_on, sharing_of
 from .options import NOTHING_ASKED, take_call_options
@@ -57,19 +58,7 @@ class _Function:
 
 _FUNCTIONS: dict[str, Any] = {
     "update_progress": _Function(".progress.api", "update_progress", takes_task=False),
-    **{
-        name: _Function(".fallback.api", name)
-        for name in (
-            "adelay_or_eager",
-            "adelay_or_fail",
-            "async_or_eager",
-            "async_or_fail",
-            "delay_or_eager",
-            "delay_or_eager_on_commit",
-            "delay_or_fail",
-            "delay_or_fail_on_commit",
-        )
-    },
+    **{name: _Function(".fallback.api", name) for name in FUNCTIONS},
 }
 
 

@@ -45,13 +45,14 @@ class Counting(Middleware):
 
     def before_run(self, run: Run) -> None:
         """Count a run that is served, waits, or goes unshared."""
-        from .waiting import Wait  # A process that only calls tasks does not need it.
-
         decision = run.decision
         if decision is None or isinstance(decision, Raised):
-            if run.key is not None and self._installation.store.is_down:
-                self._add(run, store_failures=1)
-        elif isinstance(decision, Served):
+            if run.key is not None:
+                self._count_failure(run)
+            return
+        from .waiting import Wait  # Few runs end here, and a process that only calls tasks has none.
+
+        if isinstance(decision, Served):
             self._add(run, served=1)
         elif isinstance(decision, Wait):
             self._add(run, waits=1)
@@ -63,15 +64,17 @@ class Counting(Middleware):
 
     def after_body(self, run: Run) -> None:
         """Count the run, and how long its body took."""
-        from .observation import Observed
-
         began = run.drop(_Began)
         if began is None:
             return
-        took, observed = time.monotonic() - began, run.part(Observed)
+        took = time.monotonic() - began
         if run.policy.shares:
             self._add(run, runs=1, run_seconds=took)
-        elif observed is not None and observed.is_avoided:
+            return
+        from .observation import Observed  # Only a run that is observed needs it.
+
+        observed = run.part(Observed)
+        if observed is not None and observed.is_avoided:
             self._add(run, observed_saved_seconds=took)
         elif observed is not None:
             self._add(run, observed_runs=1, observed_run_seconds=took)
@@ -79,9 +82,9 @@ class Counting(Middleware):
     def _add(self, subject: Call | Run, **amounts: float) -> None:
         self._installation.counters.add(subject.task.name, **amounts)
 
-    def _count_failure(self, call: Call) -> None:
+    def _count_failure(self, subject: Call | Run) -> None:
         if self._installation.store.is_down:
-            self._add(call, store_failures=1)
+            self._add(subject, store_failures=1)
 
 
 def _is_sent_again(call: Call) -> bool:

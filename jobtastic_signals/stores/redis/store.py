@@ -231,9 +231,7 @@ class RedisStore(Store):
         return max(filter(None, marks), key=float, default=b""), ()
 
     def _decide(self, script: Script, key: str, *words: bytes, others: tuple[bytes, ...] = ()) -> Any:
-        """Return the answer of a *script* about *key*. Warn if it could not read what is stored there."""
-        answer = self._run(script, (named(KEY, key), *others), self._time(), *words)
-        return self._readable(key, answer) if type(answer) is list else answer
+        return self._readable(key, self._run(script, (named(KEY, key), *others), self._time(), *words))
 
     def _each(self, script: Script, kind: bytes, prefix: str) -> Iterator[tuple[str, Any]]:
         """Yield the answer of *script* for each text of that kind that starts with *prefix*."""

@@ -17,6 +17,7 @@ from jobtastic_signals import (
     delay_or_fail,
     update_progress,
 )
+from jobtastic_signals.fallback import FUNCTIONS, api
 from jobtastic_signals.installation import installation_on
 from tests.support.fallbacks import tasks_on
 from tests.support.servers import wait_until
@@ -287,3 +288,7 @@ def test_an_eager_run_is_no_eager_mode_for_what_it_calls(new_app, down):
 
     assert delay_or_eager(outer).get() == "FAILURE"
     assert runs == []
+
+
+def test_all_functions_of_the_api_are_methods_of_tasks():
+    assert list(FUNCTIONS) == api.__all__
