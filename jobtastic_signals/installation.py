@@ -21,6 +21,7 @@ from .keys.recipe import KeyRecipe
 from .keys.tags import CACHE_TAGS, TagRecipe
 from .middleware import MiddlewareStack
 from .options import Option, read_options
+from .results.beside import tell_of_results
 from .settings import Settings
 from .stores import Store, open_shared_store, open_store
 from .stores.guard import GuardedStore
@@ -117,7 +118,9 @@ class Installation:
         """
         settings = self.settings
         opening = open_store if self.app.conf.task_always_eager else open_shared_store
-        return opening(settings.store, **settings.store_options)
+        store = opening(settings.store, **settings.store_options)
+        tell_of_results(store, self.app)
+        return store
 
     def use_store(self, store: GuardedStore | None, *, close: bool = False) -> GuardedStore | None:
         """Use *store* from now on, or with ``None`` what the settings say. Return what was in use.

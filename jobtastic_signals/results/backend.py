@@ -22,6 +22,7 @@ from .. import celery_internals
 from ..errors import JobtasticError
 from ..support.circuit_breaker import CircuitBreaker
 from ..support.shown import shown
+from ..support.time_limits import caught
 
 __all__ = [
     "PROGRESS",
@@ -89,9 +90,12 @@ def _is_rpc(backend: Backend) -> bool:
     return rpc is not None and isinstance(backend, rpc.RPCBackend)
 
 
-def meta_of(task: Task[Any, Any], task_id: str) -> Meta | None:
-    """Return what the backend knows of *task_id* now; ``None`` if it cannot say."""
-    return None if task.ignore_result else known_meta(task.app, task.backend, task_id)
+def meta_of(task: Task[Any, Any], task_id: str, told: bytes | None = None) -> Meta | None:
+    """Return what the backend knows of *task_id* now; ``None`` if it cannot say.
+
+    :param told: what the app's backend has, if the store has told that: see :class:`.Answer`.
+    """
+    return None if task.ignore_result else _known_or_told(task, task.backend, task_id, told)
 
 
 def known_meta(app: Celery[Any], backend: Backend, task_id: str) -> Meta | None:
@@ -113,6 +117,14 @@ def known_meta(app: Celery[Any], backend: Backend, task_id: str) -> Meta | None:
     if breaker.is_open:
         breaker.answered()
     return meta
+
+
+def _known_or_told(task: Task[Any, Any], backend: Backend, task_id: str, told: bytes | None) -> Meta | None:
+    if told is not None and backend is task.app.backend:  # A task can have a backend of its own.
+        with caught(lambda _: None):  # What cannot be read is read once more, and reported.
+            meta: Meta = backend.decode_result(told) if told else {"status": states.PENDING, "result": None}
+            return meta
+    return known_meta(task.app, backend, task_id)
 
 
 def read_meta(backend: Backend, task_id: str) -> Meta:
@@ -155,6 +167,7 @@ def result_with(
     extended_fields: Callable[[], Mapping[str, Any]] = dict,
     *,
     state: str = states.SUCCESS,
+    told: bytes | None = None,
 ) -> AsyncResult[Any]:
     """Return the result of *task_id*, which ended with *value*. Write it back if the backend lost it.
 
@@ -162,12 +175,13 @@ def result_with(
 
     :param value: what the task returned, or its exception.
     :param extended_fields: returns what the backend kept of the run beside that.
+    :param told: as for :func:`meta_of`.
     """
     backend = task.backend
     if task.ignore_result or _has_no_ids(backend):
         return loaded(task, task_id, None)
     known: Meta = {"status": state, "result": value, "task_id": task_id}
-    meta = known_meta(task.app, backend, task_id)
+    meta = _known_or_told(task, backend, task_id, told)
     if meta is None or meta["status"] not in (states.SUCCESS, state):
         known = {**extended_fields(), **known}
         if meta is not None:

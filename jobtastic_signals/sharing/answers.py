@@ -127,7 +127,7 @@ class SharedCalls(Middleware):
         claim = _joinable(call, entry)
         if claim is None:
             return None, None
-        meta = backend.meta_of(call.task, claim.owner)
+        meta = backend.meta_of(call.task, claim.owner, claim.told)
         is_late = _is_late(call, claim)
         # What is about to be stored is as good as a stored result, for as long as that would be one.
         if has_ended(
@@ -166,7 +166,8 @@ class SharedCalls(Middleware):
         )
         _log(call, f"is answered by the {'stale' if is_stale else 'stored'} result of", result.owner)
         fields = partial(payload.extended_fields, call.task.app, result.payload)
-        answer = backend.result_with(call.task, result.owner, value, fields, state=result.state)
+        state, told = result.state, result.told
+        answer = backend.result_with(call.task, result.owner, value, fields, state=state, told=told)
         note_origin(answer, Origin("cached", result.owner, _seat(call), call.key, age, is_stale))
         return answer
 

@@ -31,7 +31,13 @@ class Value:
 
 
 class Answer(Value):
-    """A value that says when a store gave it, which does not count when it is compared."""
+    """A value that says when a store gave it, which does not count when it is compared.
+
+    :ivar told: what the result backend had of the owner at that time, as the backend stores it; empty for
+        nothing, and ``None`` if the store cannot say. It does not count, either.
+    """
+
+    told: bytes | None = None
 
     def _compared(self) -> dict[str, Any]:
-        return {**vars(self), "at": 0.0}
+        return {**vars(self), "at": 0.0, "told": None}

@@ -17,7 +17,7 @@ LAYERS = (
     ("errors", "support"),
     ("options", "events", "celery_internals"),
     ("keys", "stores", "results.payload"),
-    ("settings", "calls", "results.backend", "results.index", "results.presentation"),
+    ("settings", "calls", "results.backend", "results.beside", "results.index", "results.presentation"),
     ("middleware",),
     ("installation",),
     ("progress", "memory"),

@@ -26,8 +26,8 @@ local function useless_since()
   return forgotten or is_abandoned(claim) and tonumber(claim.since) or nil
 end
 
-local function show_claim()
-  return {at, cjson.encode({claim = claim, next = live_next(), forgotten = text(useless_since())})}
+local function show_claim(more)
+  return {at, cjson.encode({claim = claim, next = live_next(), forgotten = text(useless_since())}), more}
 end
 """
 
@@ -67,6 +67,18 @@ local function meet(met, owner, goes_out, joins)
     met.joined = (met.joined or 0) + 1
     save()
   end
+end
+"""
+
+TELL = """
+-- Return what the result backend has of *owner*: '' for nothing, false if it is elsewhere. Afterwards nothing
+-- of ours can be asked, since the rest of the script goes on in the backend's database.
+local function told(owner)
+  if ARGV[7] == '' or ARGV[8] ~= '' and redis.pcall('SELECT', ARGV[8]).err then
+    return false
+  end
+  local meta = redis.pcall('GET', ARGV[7] .. owner)
+  return type(meta) ~= 'table' and (meta or '')
 end
 """
 
@@ -110,31 +122,36 @@ ENTRY = rule(
 )
 
 # The time, the scopes, the owner, its lease, the seconds until its message expires ('' for never), and four
-# digits, '1' for what applies: the message goes out, the call is fresh, it is a rerun, it joins. Then the
-# claim that counts as lapsed, if there is one. If nothing was stored, the answer is only the time.
+# digits, '1' for what applies: the message goes out, the call is fresh, it is a rerun, it joins. Then what
+# the keys of the result backend begin with ('' if it is elsewhere), its database ('' for this one), and the
+# claim that counts as lapsed, if there is one. If nothing was stored, the answer is only the time. Behind the
+# result, or the claim of another, the answer has what the result backend has of the owner.
 LOOKUP_OR_CLAIM = rule(
     """
-  if promote(ARGV[7], ARGV[8]) then
+  if promote(ARGV[9], ARGV[10]) then
     save()
   end
-  local live = is_live(ARGV[7], ARGV[8])
+  local live = is_live(ARGV[9], ARGV[10])
   local reruns = applies(3) and live and claim.delivery
   local found = result and not fresh and not reruns and not forgotten_since(result.began)
   if found and not has_passed(result.expires) then
-    return {at, stored}
+    return {at, stored, told(result.owner)}
   end
   local stale = found and is_stale()
   local late = fresh or live and useless_since()
   if stale and live and not late then
-    return {at, stored, claim.owner == owner and owner}
+    return {at, stored, told(result.owner), claim.owner == owner and owner}
   end
   local goes_out, joins = applies(1), applies(4)
+  local function show_met()
+    return show_claim(not goes_out and claim.owner ~= owner and told(claim.owner))
+  end
   if live and claim.delivery then
     if (late or reruns) and not ends then
       add_next(owner, lease)
     end
     meet(late and live_next() or not late and claim, owner, goes_out, joins)
-    return show_claim()
+    return show_met()
   end
   if live then
     -- The message of another may be about to be revoked, or be answered by an older result.
@@ -142,14 +159,14 @@ LOOKUP_OR_CLAIM = rule(
     local outlasts = not claim.message_expires or ends and ends <= tonumber(claim.message_expires)
     if claim.owner == owner or runs and outlasts then
       meet(claim, owner, goes_out, joins)
-      return show_claim()
+      return show_met()
     end
   end
   local before, awaited = claim, others_rely(owner)
   claim, following = queued(owner, lease, ends, (fresh or stale) and true or nil), nil
   claim.awaited = awaited
   save()
-  return stale and {at, stored, owner} or show_granted(before)
+  return stale and {at, stored, told(result.owner), owner} or show_granted(before)
 """,
     SHOW,
     MEET,
@@ -171,10 +188,11 @@ end
 """,
     ),
     marks=MARKS_IF_NEEDED,
-    answer="""
+    answer=f"""
+{TELL}
 local is_plain = not fresh and not applies(3) and not following
 if is_plain and result and not has_passed(result.expires) and not forgotten_since(result.began) then
-  return {at, stored}
+  return {{at, stored, told(result.owner)}}
 end
 """,
 )

@@ -23,11 +23,24 @@ from redis.exceptions import AskError, ConnectionError, MovedError, ReadOnlyErro
 
 from .commands import pack
 
-__all__ = ["Address", "Cluster", "Connector", "Guides", "OneServer", "SentinelPrimary", "Server", "Servers"]
+__all__ = [
+    "Address",
+    "Cluster",
+    "Connector",
+    "Guides",
+    "OneServer",
+    "Place",
+    "SentinelPrimary",
+    "Server",
+    "Servers",
+]
 
 T = TypeVar("T")
 
 Address = tuple[str, int]
+
+#: The path of a socket if there is one, the host, the port and the number of the database.
+Place = tuple[str | None, str, int, int]
 
 #: How often a command follows a cluster that sends it elsewhere.
 _REDIRECTIONS = 5
@@ -132,6 +145,7 @@ class Servers(ABC):
     """All servers of a store, for one process."""
 
     span_keys = True  #: Whether one command can change any two keys.
+    place: Place | None = None  #: Where the only server is; ``None`` if that can change.
 
     def __init__(self) -> None:
         self.pid: int = os.getpid()
@@ -152,8 +166,9 @@ class Servers(ABC):
 
 
 class OneServer(Servers):
-    def __init__(self, connect: Callable[[], Line]) -> None:
+    def __init__(self, connect: Callable[[], Line], place: Place | None = None) -> None:
         super().__init__()
+        self.place = place
         self._server = Server(connect)
 
     def ask(self, key: bytes, command: bytes) -> Any:

@@ -29,7 +29,7 @@ from .lookups import CLAIM, ENTRY, LOOKUP, LOOKUP_OR_CLAIM
 from .lua import SCOPES, UNKNOWN, UNREADABLE
 from .names import COUNTED, IDENTITY, KEY, SCOPE, named, scanned
 from .servers import Servers
-from .urls import SCHEMES, opener
+from .urls import SCHEMES, opener, place_of
 from .words import counted, decoded, encoded, flag, found, found_entry, hold, number, optional
 
 __all__ = ["RedisStore"]
@@ -59,6 +59,22 @@ class RedisStore(Store):
         self._has_own_clock = clock is not None
         self._open = opener(url, options)
         self._opened: Servers | None = None
+        self._beside = b"", b""
+
+    def tell_of(self, options: Mapping[str, Any], prefix: bytes) -> None:
+        """Let answers to calls have what a result backend has of the owner, if it is on this very server.
+
+        Where the server refuses to read it, they do not have it.
+
+        :param options: the arguments of the backend's connections.
+        :param prefix: what its keys have before a task id.
+        """
+        place = self._servers().place
+        if place is None:
+            return
+        (*server, database), (*other_server, other) = place, place_of(options)
+        if server == other_server:
+            self._beside = prefix, b"" if other == database else b"%d" % other
 
     @property
     def identity(self) -> str:
@@ -87,7 +103,7 @@ class RedisStore(Store):
         joins: bool = True,
     ) -> Result | Claim:
         flags = b"%d%d%d%d" % (goes_out, fresh, rerun, joins)
-        words = encoded(owner), number(lease), number(expires), flags, *hold(lapsed)
+        words = encoded(owner), number(lease), number(expires), flags, *self._beside, *hold(lapsed)
         answer = self._decide_in(scopes, LOOKUP_OR_CLAIM, key, *words)
         if not isinstance(answer, bytes):
             found = self._found(key, answer)

@@ -17,9 +17,9 @@ from ...errors import SettingError
 from ...support.redaction import redacted_repr
 from ...support.safe_text import safe_repr, safe_str
 from ..numbers import positive
-from .servers import Address, Cluster, Connector, Guides, OneServer, SentinelPrimary, Servers
+from .servers import Address, Cluster, Connector, Guides, OneServer, Place, SentinelPrimary, Servers
 
-__all__ = ["SCHEMES", "opener"]
+__all__ = ["SCHEMES", "opener", "place_of"]
 
 #: Seconds for connecting, and for an answer.
 _TIMEOUT = 0.25
@@ -62,7 +62,15 @@ def opener(url: str, options: Mapping[str, Any]) -> Callable[[], Servers]:
         raise SettingError(
             f"jobtastic_store={redacted_repr(url)}: {scheme}:// is one server, not {len(addresses)}"
         )
-    return partial(OneServer, _connector(given, timeout).connect)
+    connector = _connector(given, timeout)
+    return partial(OneServer, connector.connect, place_of(connector.options))
+
+
+def place_of(options: Mapping[str, Any]) -> Place:
+    """Return where a connection of redis-py's with such arguments leads to."""
+    path = options.get("path")
+    host, port = (None, None) if path else (options.get("host"), options.get("port"))
+    return path, host or "localhost", int(port or 6379), int(options.get("db") or 0)
 
 
 def _sentinels(addresses: list[Address], given: dict[str, Any], timeout: float) -> Callable[[], Servers]:

@@ -44,15 +44,20 @@ def hold(claim: Claim | None) -> tuple[bytes, ...]:
 
 
 def found(answer: list[bytes] | None) -> Result | Claim | None:
-    """Return what a script answered: the time, and a claim or the value that has a result."""
+    """Return what a script answered.
+
+    That is the time, and a claim or the value that has a result. Then there may be what the result backend
+    has of the owner, and the owner that is to renew the result.
+    """
     if answer is None:
         return None
     at, record, payload = _opened(answer)
-    if payload is None:
-        return _shown(record, at)
-    renewal = answer[2] if len(answer) > 2 else None
-    result = _result(record["result"], payload, at)
-    return result if renewal is None else replace(result, renewal=decoded(renewal))
+    found = _shown(record, at) if payload is None else _result(record["result"], payload, at)
+    told, renewal = [*answer[2:], None, None][:2]
+    if renewal is not None and isinstance(found, Result):
+        found = replace(found, renewal=decoded(renewal))
+    found.told = told
+    return found
 
 
 def found_entry(answer: list[bytes] | None) -> Entry:
