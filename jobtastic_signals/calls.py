@@ -81,6 +81,7 @@ class Hooks(Protocol):
 class Call:
     """One ``apply_async`` of a task with our options.
 
+    :ivar backend: the result backend of the task, in this thread; ``None`` for a call that nothing answers.
     :ivar plain: whether another task's result may answer it. A *dependent* call is not plain: its id is known
         elsewhere, or something follows it. Neither is a call that is due later.
     :ivar hooks: the middleware of the task's app.
@@ -108,6 +109,7 @@ class Call:
     key: str
     hooks: Hooks
     plain: bool
+    backend: Any = None  # Celery takes long to find it.
     scopes: tuple[str, ...] = ()
     due_later: bool = False
     fresh: bool = False

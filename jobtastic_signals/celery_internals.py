@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, states
 from celery._state import _on_app_finalizers, _task_stack, _tls, connect_on_app_finalize
 from celery.result import AsyncResult
 from kombu import serialization
 from kombu.messaging import Producer
 from kombu.utils.functional import maybe_evaluate
+from vine import promise
 
 __all__ = [
     "GatedProducer",
@@ -183,8 +184,14 @@ def known_meta(result: AsyncResult[Any]) -> Any:
 
 
 def know_meta(result: AsyncResult[Any], meta: dict[str, Any]) -> None:
-    """Let *result* know what the backend said, if that is final. Otherwise its next use would ask again."""
-    result._maybe_set_cache(meta)
+    """Let *result*, a new one, know what the backend said, if that is final. Its next use would ask again.
+
+    Celery's own way also lets the backend wait no longer for that id. Nobody waits by a new result.
+    """
+    if meta["status"] in states.READY_STATES:
+        result.on_ready = promise()
+        result._set_cache(meta)
+        result.on_ready(result)
 
 
 def mark_as_revoked(request: Any) -> None:

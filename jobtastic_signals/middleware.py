@@ -203,11 +203,16 @@ class MiddlewareStack:
                 _log_failure("answer", middleware)
                 continue
             if result is not None:
-                earlier = self._middleware[: self._middleware.index(middleware)]
-                _call_back([each for each in earlier if isinstance(each, Middleware)], "publish_failed", call)
+                if middleware is not self._middleware[0]:
+                    self._take_back(call, middleware)
                 self.walk_back("after_answer", call, result)
                 return result
         return None
+
+    def _take_back(self, call: Call, answering: Middleware) -> None:
+        """Tell the middleware before *answering* that *call* will have no message."""
+        earlier = self._middleware[: self._middleware.index(answering)]
+        _call_back([each for each in earlier if isinstance(each, Middleware)], "publish_failed", call)
 
 
 def _call_back(middleware: Sequence[Middleware], hook: str, *subject: Any) -> None:

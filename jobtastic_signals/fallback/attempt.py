@@ -138,7 +138,7 @@ class Attempt:
     def message_made(self, task_id: str, headers: MutableMapping[str, Any]) -> dict[str, Any]:
         """Note the id of the message and correct its headers, before others see them. Return its stamp."""
         self.phase, self.id = Phase.MADE, task_id
-        if not backends.is_private(self.task):
+        if not backends.is_private(self.task.backend):
             headers["ignore_result"] = self.ignores_result
         return {"id": task_id, WITHDRAWABLE: self.deadline}
 
@@ -182,7 +182,7 @@ class Attempt:
         With Redis that takes 19 seconds if no server listens. It is of no use in this thread, and whoever
         waits for the result subscribes then. :meth:`message_made` puts the real value into the message.
         """
-        return dict(options) if backends.is_private(self.task) else {**options, "ignore_result": True}
+        return dict(options) if backends.is_private(self.task.backend) else {**options, "ignore_result": True}
 
     def _refuse_if_ended(self) -> None:
         if self._ended:

@@ -43,7 +43,10 @@ class UnpublishedCall:
         # Seconds that the result backend has.
         self._patience = max(FAILURE_STORED_BY * self._deadline - attempt.waited, 0.0)
         self._task = task = attempt.task
-        self._is_silent = attempt.ignores_result or backends.is_silent(task) or backends.is_private(task)
+        backend = task.backend
+        self._is_silent = (
+            attempt.ignores_result or backends.is_silent(task, backend) or backends.is_private(backend)
+        )
         self._id: str = attempt.id or str(uuid.uuid4())
 
     def fail(self) -> AsyncResult[Any]:

@@ -69,37 +69,44 @@ def breaker_of(app: Celery[Any]) -> CircuitBreaker:
     return _breakers.setdefault(app, CircuitBreaker()) if breaker is None else breaker
 
 
-def is_silent(task: Task[Any, Any]) -> bool:
-    """Return whether nobody can read a result of *task* by its id: no backend, or it ignores results."""
-    return bool(task.ignore_result) or isinstance(task.backend, DisabledBackend)
-
-
-def is_private(task: Task[Any, Any]) -> bool:
-    """Return whether only the caller can read the results of *task*, like with ``rpc://``."""
-    return _is_rpc(task.backend)
+def is_silent(task: Task[Any, Any], backend: Backend) -> bool:
+    """Return whether nobody can read a result of *task* by its id: no *backend*, or it ignores results."""
+    return bool(task.ignore_result) or isinstance(backend, DisabledBackend)
 
 
 def _has_no_ids(backend: Backend) -> bool:
     """Return whether *backend* tells nobody of a task by its id, except the caller of that task."""
-    return isinstance(backend, DisabledBackend) or _is_rpc(backend)
+    return isinstance(backend, DisabledBackend) or is_private(backend)
 
 
-def _is_rpc(backend: Backend) -> bool:
+def is_private(backend: Backend) -> bool:
+    """Return whether only the caller of a task can read its result, like with ``rpc://``."""
     # Nobody has such a backend whose module is not imported.
     rpc = sys.modules.get("celery.backends.rpc")
     return rpc is not None and isinstance(backend, rpc.RPCBackend)
 
 
-def meta_of(task: Task[Any, Any], task_id: str, told: bytes | None = None) -> Meta | None:
+def meta_of(
+    task: Task[Any, Any], task_id: str, backend: Backend | None = None, told: bytes | None = None
+) -> Meta | None:
     """Return what the backend knows of *task_id* now; ``None`` if it cannot say.
 
-    :param told: what the app's backend has, if the store has told that: see :class:`.Answer`.
+    :param backend: the backend of *task*, from a caller that knows it.
+    :param told: as for :func:`known_meta`.
     """
-    return None if task.ignore_result else _known_or_told(task, task.backend, task_id, told)
+    return None if task.ignore_result else known_meta(task.app, backend or task.backend, task_id, told)
 
 
-def known_meta(app: Celery[Any], backend: Backend, task_id: str) -> Meta | None:
-    """Return what *backend* knows of *task_id* now; ``None`` if it cannot say."""
+def known_meta(app: Celery[Any], backend: Backend, task_id: str, told: bytes | None = None) -> Meta | None:
+    """Return what *backend* knows of *task_id* now; ``None`` if it cannot say.
+
+    :param told: what the store has just told of the app's backend, which is not asked then: see
+        :class:`.Answer`.
+    """
+    if told is not None and backend is app.backend:  # A task can have a backend of its own.
+        with caught(lambda _: None):  # What cannot be read is read once more, and reported.
+            meta: Meta = backend.decode_result(told) if told else {"status": states.PENDING, "result": None}
+            return meta
     if _has_no_ids(backend):
         return None
     breaker = breaker_of(app)
@@ -119,14 +126,6 @@ def known_meta(app: Celery[Any], backend: Backend, task_id: str) -> Meta | None:
     return meta
 
 
-def _known_or_told(task: Task[Any, Any], backend: Backend, task_id: str, told: bytes | None) -> Meta | None:
-    if told is not None and backend is task.app.backend:  # A task can have a backend of its own.
-        with caught(lambda _: None):  # What cannot be read is read once more, and reported.
-            meta: Meta = backend.decode_result(told) if told else {"status": states.PENDING, "result": None}
-            return meta
-    return known_meta(task.app, backend, task_id)
-
-
 def read_meta(backend: Backend, task_id: str) -> Meta:
     """Return what *backend* knows of *task_id* now.
 
@@ -135,7 +134,7 @@ def read_meta(backend: Backend, task_id: str) -> Meta:
     :raises JobtasticError: if the app has no result backend.
     :raises Exception: what the backend raises if it does not answer.
     """
-    own_cache = {} if _is_rpc(backend) else {"cache": False}
+    own_cache = {} if is_private(backend) else {"cache": False}
     meta: Meta = checked(backend).get_task_meta(task_id, **own_cache)
     return meta
 
@@ -162,6 +161,7 @@ def loaded(task: Task[Any, Any], task_id: str, meta: Meta | None) -> AsyncResult
 
 def result_with(
     task: Task[Any, Any],
+    backend: Backend,
     task_id: str,
     value: Any,
     extended_fields: Callable[[], Mapping[str, Any]] = dict,
@@ -175,13 +175,10 @@ def result_with(
 
     :param value: what the task returned, or its exception.
     :param extended_fields: returns what the backend kept of the run beside that.
-    :param told: as for :func:`meta_of`.
+    :param told: as for :func:`known_meta`.
     """
-    backend = task.backend
-    if task.ignore_result or _has_no_ids(backend):
-        return loaded(task, task_id, None)
     known: Meta = {"status": state, "result": value, "task_id": task_id}
-    meta = _known_or_told(task, backend, task_id, told)
+    meta = known_meta(task.app, backend, task_id, told)
     if meta is None or meta["status"] not in (states.SUCCESS, state):
         known = {**extended_fields(), **known}
         if meta is not None:

@@ -127,7 +127,7 @@ class SharedCalls(Middleware):
         claim = _joinable(call, entry)
         if claim is None:
             return None, None
-        meta = backend.meta_of(call.task, claim.owner, claim.told)
+        meta = backend.meta_of(call.task, claim.owner, call.backend, claim.told)
         is_late = _is_late(call, claim)
         # What is about to be stored is as good as a stored result, for as long as that would be one.
         if has_ended(
@@ -153,7 +153,8 @@ class SharedCalls(Middleware):
 
     def _answer_by_result(self, call: Call, result: Result) -> AsyncResult[Any] | None:
         value, readable = None, True
-        if not backend.is_silent(call.task):
+        is_silent = backend.is_silent(call.task, call.backend)
+        if not is_silent:
             value, readable = read_result(self._installation, call, result)
         if not readable:
             self._claims.request(call)
@@ -165,9 +166,7 @@ class SharedCalls(Middleware):
             events.cache_hit, call.task, key=call.key, task_id=result.owner, age=age, is_stale=is_stale
         )
         _log(call, f"is answered by the {'stale' if is_stale else 'stored'} result of", result.owner)
-        fields = partial(payload.extended_fields, call.task.app, result.payload)
-        state, told = result.state, result.told
-        answer = backend.result_with(call.task, result.owner, value, fields, state=state, told=told)
+        answer = backend.loaded(call.task, result.owner, None) if is_silent else _kept(call, result, value)
         note_origin(answer, Origin("cached", result.owner, _seat(call), call.key, age, is_stale))
         return answer
 
@@ -206,6 +205,14 @@ class SharedCalls(Middleware):
         dropped: AsyncResult[Any] = EagerResult(call.id, None, states.IGNORED, name=call.task.name)
         note_origin(dropped, Origin("dropped", claim.owner, call.id, call.key))
         return dropped
+
+
+def _kept(call: Call, result: Result, value: Any) -> AsyncResult[Any]:
+    """Return what the result backend has of a stored *result*, or has again."""
+    fields = partial(payload.extended_fields, call.task.app, result.payload)
+    return backend.result_with(
+        call.task, call.backend, result.owner, value, fields, state=result.state, told=result.told
+    )
 
 
 def _log(call: Call, outcome: str, owner: str) -> None:

@@ -17,7 +17,7 @@ from ..keys.recipe import HERE
 from ..keys.stamps import is_sound_id
 from ..middleware import MiddlewareStack
 from ..options import CallOptions
-from ..results import backend
+from ..results.backend import is_private
 
 __all__ = ["call_of"]
 
@@ -40,15 +40,14 @@ def call_of(
     on_duplicate = _on_duplicate(task, policy, asked)
     is_eager = bool(task.app.conf.task_always_eager)
     if _bypasses(task, options, asked):
-        # No middleware meets it, and no store.
-        stamp = {"bypass": True}
-        return None if is_eager else Call(task, policy, "", MiddlewareStack(), plain=False, stamp=stamp)
+        return None if is_eager else _bypassing(task, policy)
     identity = _identity_of(task, installation, policy, args, kwargs, options)
     if identity is None or is_eager:
         return None
     key, scopes = identity
     due_later = bool(options.get("eta") or options.get("countdown"))
-    is_dependent = (bool(options) and _is_dependent(task, options)) or backend.is_private(task)
+    backend = task.backend
+    is_dependent = (bool(options) and _is_dependent(task, options)) or is_private(backend)
     ignore_result, expires = options.get("ignore_result"), options.get("expires", task.expires)
     return Call(
         task,
@@ -56,6 +55,7 @@ def call_of(
         key,
         installation.observers if policy.observes else installation.stack,
         plain=not (due_later or is_dependent),
+        backend=backend,
         scopes=scopes,
         due_later=due_later,
         fresh=asked.refresh,
@@ -96,6 +96,11 @@ def _on_duplicate(task: Task[Any, Any], policy: TaskPolicy, asked: CallOptions) 
             "task, since nothing else shows that an identical call is in flight; set that, or leave this out"
         )
     return on_duplicate
+
+
+def _bypassing(task: Task[Any, Any], policy: TaskPolicy) -> Call:
+    """Return a call that no middleware meets, and no store."""
+    return Call(task, policy, "", MiddlewareStack(), plain=False, stamp={"bypass": True})
 
 
 def _bypasses(task: Task[Any, Any], options: Mapping[str, Any], asked: CallOptions) -> bool:

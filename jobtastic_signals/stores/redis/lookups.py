@@ -70,14 +70,16 @@ local function meet(met, owner, goes_out, joins)
 end
 """
 
+# The third argument is what the keys of the result backend begin with, '' if it is on another server. The
+# fourth is its database, '' for this one.
 TELL = """
--- Return what the result backend has of *owner*: '' for nothing, false if it is elsewhere. Afterwards nothing
--- of ours can be asked, since the rest of the script goes on in the backend's database.
+-- Return what the result backend has of *owner*, '' for nothing, or false if that cannot be said. Nothing of
+-- ours can be asked afterwards, since the rest of the script goes on in the backend's database.
 local function told(owner)
-  if ARGV[7] == '' or ARGV[8] ~= '' and redis.pcall('SELECT', ARGV[8]).err then
+  if ARGV[3] == '' or ARGV[4] ~= '' and redis.pcall('SELECT', ARGV[4]).err then
     return false
   end
-  local meta = redis.pcall('GET', ARGV[7] .. owner)
+  local meta = redis.pcall('GET', ARGV[3] .. owner)
   return type(meta) ~= 'table' and (meta or '')
 end
 """
@@ -88,7 +90,7 @@ if not stored then
 end
 """
 
-# The time, and the scopes as MARKS_IF_NEEDED has them.
+# The time, the scopes, and the result backend. Behind a result, the answer has what that has of the owner.
 LOOKUP = rule(
     """
   promote()
@@ -97,14 +99,15 @@ LOOKUP = rule(
     SHOW,
     usual=(_NOTHING,),
     marks=MARKS_IF_NEEDED,
-    answer="""
+    answer=f"""
+{TELL}
 if result and not has_passed(result.expires) and not forgotten_since(result.began) then
-  return {at, stored}
+  return {{at, stored, told(result.owner)}}
 end
 """,
 )
 
-# The same. The answer has all that is live.
+# The time, and the scopes. The answer has all that is live.
 ENTRY = rule(
     """
   local is_known = result and (not has_passed(result.expires) or is_stale())
@@ -121,11 +124,10 @@ ENTRY = rule(
     marks=MARKS_IF_NEEDED,
 )
 
-# The time, the scopes, the owner, its lease, the seconds until its message expires ('' for never), and four
-# digits, '1' for what applies: the message goes out, the call is fresh, it is a rerun, it joins. Then what
-# the keys of the result backend begin with ('' if it is elsewhere), its database ('' for this one), and the
-# claim that counts as lapsed, if there is one. If nothing was stored, the answer is only the time. Behind the
-# result, or the claim of another, the answer has what the result backend has of the owner.
+# The time, the scopes, the result backend, the owner, its lease, the seconds until its message expires (''
+# for never), and four digits, '1' for what applies: the message goes out, the call is fresh, it is a rerun,
+# it joins. Then the claim that counts as lapsed, if there is one. If nothing was stored, the answer is only
+# the time. Behind the result, or the claim of another, it has what the result backend has of the owner.
 LOOKUP_OR_CLAIM = rule(
     """
   if promote(ARGV[9], ARGV[10]) then
@@ -175,10 +177,10 @@ LOOKUP_OR_CLAIM = rule(
         LONE_CLAIM,
         """
 local function applies(place)
-  return string.sub(ARGV[6], place, place) == '1'
+  return string.sub(ARGV[8], place, place) == '1'
 end
 
-local owner, lease, expires, fresh = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), applies(2)
+local owner, lease, expires, fresh = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), applies(2)
 local ends = expires and now + expires
 if not stored then
   local message = ends and ',"message_expires":"' .. text(ends) .. '"' or ''

@@ -83,7 +83,7 @@ class RedisStore(Store):
         return f"redis:{identity.decode()}"
 
     def lookup(self, key: str, *, scopes: Sequence[str] = ()) -> Result | Claim | None:
-        return self._found(key, self._decide_in(scopes, LOOKUP, key))
+        return self._found(key, self._decide_in(scopes, LOOKUP, key, *self._beside))
 
     def entry(self, key: str, *, scopes: Sequence[str] = ()) -> Entry:
         return self._found_entry(key, self._decide_in(scopes, ENTRY, key))
@@ -103,7 +103,7 @@ class RedisStore(Store):
         joins: bool = True,
     ) -> Result | Claim:
         flags = b"%d%d%d%d" % (goes_out, fresh, rerun, joins)
-        words = encoded(owner), number(lease), number(expires), flags, *self._beside, *hold(lapsed)
+        words = *self._beside, encoded(owner), number(lease), number(expires), flags, *hold(lapsed)
         answer = self._decide_in(scopes, LOOKUP_OR_CLAIM, key, *words)
         if not isinstance(answer, bytes):
             found = self._found(key, answer)
@@ -167,9 +167,9 @@ class RedisStore(Store):
         times = number(kept_for), number(ran_for), number(stale_for)
         words: tuple[bytes, ...] = encoded(owner), optional(delivery), payload, number(ttl), encoded(state)
         words += times
-        mark, others = self._marks(scopes)
+        spans = self._servers().span_keys
+        mark, others = (b"", _names(scopes)) if spans else (self._mark(scopes), ())
         if index is not None:
-            spans = self._servers().span_keys
             others += (named(KEY, index),) if spans else ()
             words += encoded(key), number(index_ttl), flag(spans)
         answer = self._decide(COMPLETE, key, mark, *words, others=others)
@@ -230,21 +230,19 @@ class RedisStore(Store):
 
     def _decide_in(self, scopes: Sequence[str], script: Script, key: str, *words: bytes) -> Any:
         """Return the answer of a *script* that may have to know when *scopes* were forgotten."""
-        if scopes and not self._servers().span_keys:
+        if self._servers().span_keys:
+            return self._decide(script, key, b"", *words, others=_names(scopes))
+        if scopes:
             # Most often it does not matter. Otherwise nothing has changed.
             answer = self._decide(script, key, UNKNOWN, *words)
             if answer != SCOPES:
                 return answer
-        mark, others = self._marks(scopes)
-        return self._decide(script, key, mark, *words, others=others)
+        return self._decide(script, key, self._mark(scopes), *words)
 
-    def _marks(self, scopes: Sequence[str]) -> tuple[bytes, tuple[bytes, ...]]:
-        """Return when *scopes* were forgotten, or where that script finds it."""
-        names = tuple([named(SCOPE, scope) for scope in scopes])
-        if not names or self._servers().span_keys:
-            return b"", names
-        marks = [self._run(MARK, (name,)) for name in names]
-        return max(filter(None, marks), key=float, default=b""), ()
+    def _mark(self, scopes: Sequence[str]) -> bytes:
+        """Return when *scopes* were last forgotten, where a script cannot ask for it."""
+        marks = [self._run(MARK, (named(SCOPE, scope),)) for scope in scopes]
+        return max(filter(None, marks), key=float, default=b"")
 
     def _decide(self, script: Script, key: str, *words: bytes, others: tuple[bytes, ...] = ()) -> Any:
         return self._readable(key, self._run(script, (named(KEY, key), *others), self._time(), *words))
@@ -310,3 +308,7 @@ class RedisStore(Store):
 
     def _time(self) -> bytes:
         return number(self._clock()) if self._has_own_clock else b""
+
+
+def _names(scopes: Sequence[str]) -> tuple[bytes, ...]:
+    return tuple([named(SCOPE, scope) for scope in scopes])
