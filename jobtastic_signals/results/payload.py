@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -83,6 +83,12 @@ def _head(*words: str) -> bytes:
     return json.dumps(words).encode() + b"\n"
 
 
+@lru_cache(maxsize=64)  # Others may have written anything.
+def _read_head(head: bytes) -> list[str]:
+    words: list[str] = json.loads(head)
+    return words
+
+
 def is_payload(data: bytes) -> bool:
     """Return whether *data* is what :func:`dumps` wrote, and not the text of a key."""
     return data.startswith(b"[")
@@ -126,7 +132,7 @@ def extended_fields(app: Celery[Any], payload: bytes) -> Mapping[str, Any]:
 
 def _load(app: Celery[Any], payload: bytes) -> tuple[Any, Mapping[str, Any]]:
     head, _, body = payload.partition(b"\n")
-    content_type, encoding, *marks = json.loads(head)
+    content_type, encoding, *marks = _read_head(head)
     settings = _settings_of(app)
     if content_type not in settings.written:
         raise ContentDisallowed(
