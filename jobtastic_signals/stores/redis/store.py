@@ -4,6 +4,8 @@ Each operation is one script, so it is atomic, and one round trip. A key is one 
 long as something in it is of use. The time is the server's, so hosts need not agree on it. In a cluster its
 nodes have to, since a scope can be on another node than a key of it. That costs a round trip for each scope.
 
+Where Celery keeps its results on the same server, the answer to a call also has what is known of the owner.
+
 What a server with a ``maxmemory-policy`` evicts is lost. Without a claim, a call runs twice. Without a
 result, it runs again. Without the mark of a scope that was forgotten, what was forgotten comes back.
 """
