@@ -21,7 +21,6 @@ from .keys.recipe import KeyRecipe
 from .keys.tags import CACHE_TAGS, TagRecipe
 from .middleware import MiddlewareStack
 from .options import Option, read_options
-from .results.beside import tell_of_results
 from .settings import Settings
 from .stores import Store, open_shared_store, open_store
 from .stores.guard import GuardedStore
@@ -116,6 +115,8 @@ class Installation:
             though tasks run in other processes.
         :raises StoreError: if its driver is not installed.
         """
+        from .results.beside import tell_of_results  # Many processes open no store.
+
         settings = self.settings
         opening = open_store if self.app.conf.task_always_eager else open_shared_store
         store = opening(settings.store, **settings.store_options)

@@ -6,7 +6,6 @@ Django's ``CELERY_`` namespace works like for Celery's own settings: ``CELERY_JO
 from __future__ import annotations
 
 import datetime
-import hashlib
 import math
 import os
 import re
@@ -292,7 +291,9 @@ def _default_folder(app: Celery[Any]) -> str:
     urls = (*maybe_list(app.conf.broker_url or ""), app.conf.result_backend or "")
     texts = [_RELATIVE_PATH.sub(lambda found: f"{found[0]}{os.getcwd()}/", str(each)) for each in urls]
     places = "\n".join(map(place_of, texts))
-    name = hashlib.blake2b(places.encode(), digest_size=8).hexdigest()
-    import platformdirs  # Not needed where a setting names the store.
+    import hashlib  # Neither is needed where a setting names the store.
 
+    import platformdirs
+
+    name = hashlib.blake2b(places.encode(), digest_size=8).hexdigest()
     return f"{platformdirs.user_cache_dir('jobtastic-signals', appauthor=False)}/{name}"

@@ -28,7 +28,7 @@ from typing import Any
 
 from .instances import REGISTERED, content_of, name_of, short_repr
 
-__all__ = ["MAX_DEPTH", "chunks_of", "encode", "register_type", "write"]
+__all__ = ["MAX_DEPTH", "WRITERS", "chunks_of", "encode", "register_type"]
 
 #: Containers may nest this deep; a cycle is deeper than any limit.
 MAX_DEPTH = 200
@@ -82,7 +82,7 @@ def register_type(cls: type, content: Callable[[Any], Any]) -> None:
         raise TypeError(
             f"register_type takes a function of an instance of {cls.__name__}, and {content!r} is not one"
         )
-    if cls in _WRITERS or cls is object:
+    if cls in WRITERS or cls is object:
         raise ValueError(f"{cls.__name__} cannot be registered, because it has a canonical form already")
     REGISTERED[cls] = content
 
@@ -91,7 +91,7 @@ def chunks_of(value: Any, *, name: str = "value") -> list[bytes]:
     """Do the same as :func:`encode`, in chunks, so that large values need not be copied to be hashed."""
     chunks: list[bytes] = []
     try:
-        write(value, chunks, 0)
+        _write(value, chunks, 0)
     except TypeError:
         raise TypeError(_reason(value, name)) from None
     return chunks
@@ -102,16 +102,15 @@ _LONG = 16  # Items. For fewer, the fast way is not faster.
 _Writer = Callable[[Any, list[bytes], int], None]
 
 
-def write(value: Any, out: list[bytes], depth: int = 0) -> None:
-    """Do the same as :func:`chunks_of` for a value of a plain type: one that is known to have a form."""
+def _write(value: Any, out: list[bytes], depth: int) -> None:
     if depth > MAX_DEPTH:
         raise TypeError(_TOO_DEEP)
-    _WRITERS.get(type(value), _instance)(value, out, depth + 1)
+    WRITERS.get(type(value), _instance)(value, out, depth + 1)
 
 
 def _bytes_of(value: Any, depth: int) -> bytes:
     out: list[bytes] = []
-    write(value, out, depth)
+    _write(value, out, depth)
     return b"".join(out)
 
 
@@ -150,7 +149,7 @@ def _decimal(value: decimal.Decimal, out: list[bytes], _: int) -> None:
 def _moment(tag: str, value: datetime.datetime | datetime.time, out: list[bytes], depth: int) -> None:
     wall = value.replace(tzinfo=None, fold=0)
     out.append(f"{tag}{wall.isoformat()},{value.fold};".encode())
-    write(value.tzinfo, out, depth)
+    _write(value.tzinfo, out, depth)
 
 
 def _datetime(value: datetime.datetime, out: list[bytes], depth: int) -> None:
@@ -198,8 +197,8 @@ def _sequence(value: list[Any] | tuple[Any, ...], out: list[bytes], depth: int) 
         out.append(b"l%d:" % len(value))
         if value and depth > MAX_DEPTH:
             raise TypeError(_TOO_DEEP)
-        for item in value:  # Not by write(), since a call costs as much as a small item.
-            _WRITERS.get(type(item), _instance)(item, out, depth + 1)
+        for item in value:  # Not by _write(), since a call costs as much as a small item.
+            WRITERS.get(type(item), _instance)(item, out, depth + 1)
 
 
 def _long_sequence(value: list[Any] | tuple[Any, ...], out: list[bytes]) -> bool:
@@ -229,7 +228,7 @@ def _mapping(value: Mapping[Any, Any], out: list[bytes], depth: int) -> None:
     if set(map(type, value)) == {str}:
         for key in sorted(value):
             _str(key, out)
-            write(value[key], out, depth)
+            _write(value[key], out, depth)
         return
     # As pairs, since two keys can have the same form: NaN and NaN.
     for pair in sorted([(_bytes_of(key, depth), _bytes_of(item, depth)) for key, item in value.items()]):
@@ -241,10 +240,10 @@ def _instance(value: Any, out: list[bytes], depth: int) -> None:
     if frozen is not None:
         frozen(value, out, depth)
         return
-    tag, content = content_of(value, _WRITERS)
+    tag, content = content_of(value, WRITERS)
     out.append(tag)
     _str(name_of(type(value)), out)
-    write(content, out, depth)
+    _write(content, out, depth)
 
 
 def _reason(value: Any, name: str) -> str:
@@ -260,7 +259,7 @@ def _reason(value: Any, name: str) -> str:
 
 def _obstacle(value: Any, depth: int) -> str | None:
     try:
-        write(value, [], depth)
+        _write(value, [], depth)
     except TypeError as error:
         return str(error)
     return None
@@ -276,9 +275,9 @@ def _parts(value: Any, place: str) -> Iterator[tuple[str, Any]]:
         yield from ((f"{place}[{short_repr(key)}]", item) for key, item in value.items())
     elif kind in (set, frozenset):
         yield from ((f"an item of {place}", item) for item in value)
-    elif kind not in _WRITERS:
+    elif kind not in WRITERS:
         try:
-            tag, content = content_of(value, _WRITERS)
+            tag, content = content_of(value, WRITERS)
         except TypeError:
             return
         if tag == b"C":
@@ -287,7 +286,8 @@ def _parts(value: Any, place: str) -> Iterator[tuple[str, Any]]:
             yield f"the content of {place}", content
 
 
-_WRITERS: Mapping[type, _Writer] = {
+#: For each type that has a form: what adds the form of a value, at a depth, to a list of chunks.
+WRITERS: Mapping[type, _Writer] = {
     type(None): _none,
     bool: _bool,
     int: _int,

@@ -12,19 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
-from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery import Task
 
 from ..errors import OptionError
 from ..options import name_of
 from .binding import OMITTED, binder_of, catch_all_in, parameters_of
-from .canonical import MAX_DEPTH, chunks_of, encode, write
+from .canonical import MAX_DEPTH, WRITERS, chunks_of, encode
 from .context import KEY_CONTEXT, ContextOfCall, KeyContext, form_of
 from .refusal import refusal
 from .roundtrip import arrival_of, delivery_by, models_dumped, serializer_of
 from .texts import ToStr, text_of
+
+if TYPE_CHECKING:
+    from hashlib import blake2b
 
 __all__ = ["Argument", "KeyRecipe"]
 
@@ -89,6 +91,9 @@ class KeyRecipe:
         options: Mapping[str, Any],
         app_context: Callable[[], ContextOfCall | None] = lambda: None,
     ) -> None:
+        from hashlib import blake2b  # It takes as long as a tenth of this package, and only tasks need it.
+
+        self._blake2b = blake2b
         self._context, self._app_context = options.get(KEY_CONTEXT.name), app_context
         self.prefix: str | None = options["cache_prefix"]
         self._parameters = parameters_of(task)
@@ -133,14 +138,14 @@ class KeyRecipe:
         deliver, args, kwargs = arrival_of(task, args or (), kwargs or {})
         values = self._bind(*args, **kwargs)
         chunks: list[bytes] = []
-        is_large = False
+        is_large, unchanged = False, deliver.unchanged
         for part in self._parts:
             name, label, to_str, place = part
             value = values[place] if place is not None else values[-1].get(name, _MISSING)
             chunks.append(label)
             kind = type(value)
-            if to_str is None and kind in deliver.unchanged and (kind is not str or value.isascii()):
-                write(value, chunks)
+            if to_str is None and kind in unchanged and (kind is not str or value.isascii()):
+                WRITERS[kind](value, chunks, 1)
             elif value is OMITTED and name in self._default_forms:
                 chunks += self._default_forms[name]
             else:
@@ -153,8 +158,15 @@ class KeyRecipe:
             is_large = is_large or len(chunks[-1]) > _WORTH_COPYING
         if self.context is not None:
             chunks.append(form_of(task, self.context, context)[1])
-        digest = _digest_of(chunks) if is_large else blake2b(b"".join(chunks), digest_size=20)
+        digest = self._digest_of(chunks) if is_large else self._blake2b(b"".join(chunks), digest_size=20)
         return f"{SCHEME}:{self.prefix or task.name}:{digest.hexdigest()}"
+
+    def _digest_of(self, chunks: Iterable[bytes]) -> blake2b:
+        """Return the digest of *chunks* without a copy of them."""
+        digest = self._blake2b(digest_size=20)
+        for chunk in chunks:
+            digest.update(chunk)
+        return digest
 
     def remember_defaults(self, task: Task[Any, Any]) -> None:
         """Record the forms of the defaults before a body can change the defaults."""
@@ -281,14 +293,6 @@ class KeyRecipe:
                     f"task {name_of(task)!r}: significant_kwargs names {name!r}, which is not an argument of "
                     f"the task; its arguments are {', '.join(self._parameters) or 'none'}"
                 )
-
-
-def _digest_of(chunks: Iterable[bytes]) -> blake2b:
-    """Return the digest of *chunks* without a copy of them."""
-    digest = blake2b(digest_size=20)
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest
 
 
 def _one_by_one(caught: Mapping[str, Any], deliver: Callable[[Any], Any]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import hashlib
 import string
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,6 +45,8 @@ def scope_of_tag(tag: str) -> str:
     >>> scope_of_tag("customer:5")
     'tag:8220bb6002b91d6a0bef76ef279d980c'
     """
+    import hashlib  # Few calls have tags.
+
     digest = hashlib.blake2b(tag.encode("utf-8", "surrogatepass"), digest_size=16)
     return f"tag:{digest.hexdigest()}"
 

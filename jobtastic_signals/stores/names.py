@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 
 __all__ = ["internal_name"]
@@ -21,5 +20,7 @@ def internal_name(kind: str, task_id: str) -> str:
     """
     if _PLAIN.fullmatch(task_id):
         return f"{kind}:{task_id}"
+    import hashlib  # Few ids are like this.
+
     digest = hashlib.blake2b(task_id.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     return f"{kind}:#{digest}"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jobtastic_signals.keys.canonical import _WRITERS, encode
+from jobtastic_signals.keys.canonical import WRITERS, encode
 
 from . import golden
 from .specs import FLAGS, HERE, MODELS, RECORDS, TOKENS, build
@@ -37,7 +37,7 @@ def test_all_kinds_of_values_are_known():
     assert tags >= set(map(bytes, zip(b"NTFifsbDamhpzZuPlIXSdECR")))
     known = {type(build(spec)) for spec, _ in VALUES if golden.buildable(spec)}
     others = {"PosixPath", "WindowsPath"} - {HERE}
-    assert {cls for cls in _WRITERS if cls.__name__ not in others} <= known
+    assert {cls for cls in WRITERS if cls.__name__ not in others} <= known
     kinds = {spec[0] for spec, _ in VALUES}
     assert kinds >= {*RECORDS, *MODELS, *TOKENS, *FLAGS, "Model", "Colour", "Level"}
     by_hand = b" ".join(digested for *_, digested in golden.CALLS.values())
