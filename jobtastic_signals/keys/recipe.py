@@ -107,6 +107,7 @@ class KeyRecipe:
         self._parts = [_Part(name, _label(name), to_str, places.get(name)) for name, to_str in significant]
         self._names = frozenset(part.name for part in self._parts)
         self._default_forms: dict[str, list[bytes]] = {}
+        self._has_remembered = False
 
     @property
     def significant(self) -> list[tuple[str, ToStr | None]]:
@@ -170,10 +171,13 @@ class KeyRecipe:
 
     def remember_defaults(self, task: Task[Any, Any]) -> None:
         """Record the forms of the defaults before a body can change the defaults."""
+        if self._has_remembered:
+            return
         deliver = delivery_by(serializer_of(task))
         for part in self._parts:
             if part.to_str is None and self._has_default(part.name):
                 self._form_of_default(task, part, deliver)
+        self._has_remembered = True
 
     def makes(self, task: Task[Any, Any], key: str) -> bool:
         """Return whether *key* has the prefix of *task*."""
