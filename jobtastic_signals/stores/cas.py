@@ -7,7 +7,6 @@ contract are here, once, and :mod:`.rules` and :mod:`.endings` decide them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -15,6 +14,7 @@ from . import endings, rules
 from .entry import NOTHING, Claim, Entry, Result
 from .exchanging import Decision, ExchangingStore
 from .records import Pieces
+from .values import replace
 
 __all__ = ["CompareAndSwapStore", "Decision", "Entry", "Pieces"]
 

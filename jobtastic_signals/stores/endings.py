@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from .entry import REMEMBERED_FOR, Claim, Entry, Forgetting, Result
+from .values import replace
 
 __all__ = ["complete", "forget", "forget_scope", "index", "leave", "release"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .values import Answer, Value
+from .values import Answer, Value, replace
 
 __all__ = [
     "FORMAT_VERSION",
@@ -201,7 +201,7 @@ class Entry(Value):
     counts: Counts | None = None
 
     def __bool__(self) -> bool:
-        return any(each is not None for each in vars(self).values())
+        return any(vars(self).values())
 
     @property
     def can_be_forgotten(self) -> bool:

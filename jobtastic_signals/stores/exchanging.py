@@ -10,13 +10,13 @@ import abc
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from . import records
 from .base import Store
 from .entry import NOTHING, Entry
 from .records import Pieces, ResultInPieces
+from .values import replace
 
 __all__ = ["Decision", "ExchangingStore"]
 

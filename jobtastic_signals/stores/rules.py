@@ -8,9 +8,8 @@ Rules that look for a result also take *forgotten*: when a scope of the key was 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from .entry import Claim, Entry, Result
+from .values import replace
 
 __all__ = ["claim", "lookup", "lookup_or_claim", "renew", "show"]
 

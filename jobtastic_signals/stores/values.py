@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["Answer", "Value"]
+__all__ = ["Answer", "Value", "replace"]
+
+AnyValue = TypeVar("AnyValue", bound="Value")
 
 
 class Value:
@@ -41,3 +43,14 @@ class Answer(Value):
 
     def _compared(self) -> dict[str, Any]:
         return {**vars(self), "at": 0.0, "told": None}
+
+
+def replace(value: AnyValue, **changes: Any) -> AnyValue:
+    """Return a copy of *value* with other values in some of its fields.
+
+    The rules make several for each operation. :func:`dataclasses.replace` goes through all fields, which
+    takes up to five times as long.
+    """
+    copy: AnyValue = object.__new__(type(value))
+    copy.__dict__ = vars(value) | changes
+    return copy

@@ -16,7 +16,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -31,6 +31,7 @@ from ..cas import CompareAndSwapStore, Decision
 from ..entry import Claim, Entry, Result
 from ..numbers import positive
 from ..records import is_identity, warn_of_unreadable
+from ..values import replace
 from .files import UnreadableError, _BytesDisk, _RecordCache, text_or_bytes
 from .folder import check_folder, folder_of, make_folders
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from ..entry import NOTHING, Claim, Entry, Result
+from ..values import replace
 
 __all__ = ["counted", "decoded", "encoded", "flag", "found", "found_entry", "hold", "number", "optional"]
 
