@@ -12,6 +12,7 @@ from celery.backends.redis import RedisBackend
 from jobtastic_signals.sharing.origin import origin_of
 from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.unit_apps import deliver, published, real, work_off
+from tests.support.workers.project import close
 
 #: What is in one entry of a result backend, however it is read.
 FIELDS = ("status", "result", "traceback", "children", "date_done", "task_id")
@@ -26,16 +27,20 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServ
 
 
 @pytest.fixture
-def make_app(servers: list[RedisServer], new_app: Callable[..., Celery]) -> Callable[..., Celery]:
+def make_app(servers: list[RedisServer], new_app: Callable[..., Celery]) -> Iterator[Callable[..., Celery]]:
     """Makes an app whose store is database 0 of the first server; servers are empty."""
+    apps: list[Celery] = []
     for server in servers:
         server.flush()
 
     def make_app(backend: str, **conf: Any) -> Celery:
         conf = {"jobtastic_store": f"{servers[0].url}/0?timeout=10", **conf}
-        return new_app(result_backend=backend, **conf)
+        apps.append(new_app(result_backend=backend, **conf))
+        return apps[-1]
 
-    return make_app
+    yield make_app
+    for app in apps:
+        close(app)
 
 
 @pytest.fixture(params=["one database", "two databases", "by a socket"])
@@ -75,14 +80,6 @@ def add_task(app: Celery, **options: Any) -> Task:
 def stored(app: Celery, task_id: str) -> dict[str, Any]:
     meta = app.backend.get_task_meta(task_id, cache=False)
     return {name: meta.get(name) for name in FIELDS}
-
-
-def begin(app: Celery, state: str = states.STARTED) -> str:
-    """Let the message in the queue be claimed by a run that goes on; return its id."""
-    [message] = published(app)
-    task_id = message.headers["id"]
-    app.backend.store_result(task_id, None, state)
-    return task_id
 
 
 # A call that is answered

@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
-from weakref import WeakSet
 
 from celery import Celery, Task, group
 from celery._state import _deregister_app
@@ -98,13 +97,14 @@ def create_app(conf: dict[str, Any], journal: str, *, plugin: bool = True) -> Si
     return SimpleNamespace(app=app, runs=partial(read, Path(journal)), key=key, **tasks)
 
 
-_closed: WeakSet[Celery] = WeakSet()
+# On the app, since the garbage collector clears weak references before it calls finalizers.
+_CLOSED = "_closed_by_tests"
 
 
 def _forget_unless_closed(
-    result: AsyncResult, closed: WeakSet[Celery] = _closed, forget: Any = AsyncResult.__del__
+    result: AsyncResult, closed: str = _CLOSED, forget: Any = AsyncResult.__del__
 ) -> None:
-    if result.app not in closed:
+    if not getattr(result.app, closed, False):
         forget(result)
 
 
@@ -119,7 +119,7 @@ def close(app: Celery) -> None:
     """
     if (poller := _pollers.pop(app.conf.result_backend, None)) is not None:
         close(poller)
-    _closed.add(app)
+    setattr(app, _CLOSED, True)
     app.close()
     client = getattr(app.backend, "client", None)
     if hasattr(client, "connection_pool"):
