@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from celery import Task
@@ -187,7 +187,16 @@ class MiddlewareStack:
 
     def walk_back(self, hook: str, *subject: Any) -> None:
         """Call *hook* of each middleware, in reverse order. A soft time limit is raised after the last."""
-        _call_back(self._overriding[hook], hook, *subject)
+        struck: SoftTimeLimitExceeded | None = None
+        for middleware in reversed(self._overriding[hook]):
+            try:
+                getattr(middleware, hook)(*subject)
+            except SoftTimeLimitExceeded as limit:
+                struck = limit
+            except Exception:
+                _log_failure(hook, middleware)
+        if struck is not None:
+            raise struck
 
     def answer(self, call: Call) -> AsyncResult[Any] | None:
         """Return what the first middleware that can do so answers *call* with.
@@ -212,20 +221,9 @@ class MiddlewareStack:
     def _take_back(self, call: Call, answering: Middleware) -> None:
         """Tell the middleware before *answering* that *call* will have no message."""
         earlier = self._middleware[: self._middleware.index(answering)]
-        _call_back([each for each in earlier if isinstance(each, Middleware)], "publish_failed", call)
-
-
-def _call_back(middleware: Sequence[Middleware], hook: str, *subject: Any) -> None:
-    struck: SoftTimeLimitExceeded | None = None
-    for each in reversed(middleware):
-        try:
-            getattr(each, hook)(*subject)
-        except SoftTimeLimitExceeded as limit:
-            struck = limit
-        except Exception:
-            _log_failure(hook, each)
-    if struck is not None:
-        raise struck
+        MiddlewareStack(each for each in earlier if isinstance(each, Middleware)).walk_back(
+            "publish_failed", call
+        )
 
 
 def _log_failure(hook: str, middleware: Middleware) -> None:

@@ -32,7 +32,8 @@ def ttl_of(policy: TaskPolicy, name: str, state: str | None, value: Any) -> floa
         return policy.failure_ttl(value)
     if state != states.SUCCESS or not policy.caches:
         return 0.0
-    accepts, is_accepted = policy["cache_when"], policy["cache_when"] is None
+    accepts = policy["cache_when"]
+    is_accepted = accepts is None
     if accepts is not None:
         with logged(logger, "the cache_when of %s failed, so this result is not cached", name):
             is_accepted = bool(accepts(value))
