@@ -101,7 +101,7 @@ class Installation:
         with self._store_lock:
             if self._store is None:
                 self._store = GuardedStore(
-                    self.open_store,
+                    self._open_for_use,
                     settings.store,
                     namespace=settings.namespace,
                     retry_after=settings.store_retry_after,
@@ -115,11 +115,16 @@ class Installation:
             though tasks run in other processes.
         :raises StoreError: if its driver is not installed.
         """
-        from .results.beside import tell_of_results  # Many processes open no store.
-
         settings = self.settings
         opening = open_store if self.app.conf.task_always_eager else open_shared_store
-        store = opening(settings.store, **settings.store_options)
+        return opening(settings.store, **settings.store_options)
+
+    def _open_for_use(self) -> Store:
+        # Not in open_store(), by which a worker prepares to fork: some result backends connect when they are
+        # made.
+        from .results.beside import tell_of_results  # Many processes use no store.
+
+        store = self.open_store()
         tell_of_results(store, self.app)
         return store
 
