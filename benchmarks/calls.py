@@ -28,7 +28,7 @@ ROUNDS = 120
 #: Rounds of one call each, where the target is close to 1.
 PAIRS = 2500
 
-READ, DECODED = "a bare read of the result", "decoding it, and an AsyncResult"
+READ, DECODED = "a bare read of the result", "decoding, and an AsyncResult"
 BARE = {
     ("cached call", "Redis store"): "a bare GET on a socket",
     ("cached call", "disk store"): "a bare SELECT of SQLite",
@@ -149,8 +149,8 @@ def answered_lines(answered: dict[str, float]) -> Iterator[Line]:
             # The store must be asked, and the result backend. It counts the calls that join. A Redis is both,
             # and can be asked for both at once.
             bare = BARE[what, store]
-            rest = DECODED if store == STORES[0] else READ
-            least, limit_of = answered[rest] + answered[bare], f"{bare}, and {rest}"
+            rest, joint = (DECODED, ", ") if store == STORES[0] else (READ, ", and ")
+            least, limit_of = answered[bare] + answered[rest], f"{bare}{joint}{rest}"
             yield Line(what, store, ours / read, 1.25, "× a bare read", least / read, limit_of)
             singleton = answered[DUPLICATE]
             of_singleton = "× celery-singleton's duplicate"
