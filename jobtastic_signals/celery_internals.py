@@ -184,9 +184,9 @@ def known_meta(result: AsyncResult[Any]) -> Any:
 
 
 def know_meta(result: AsyncResult[Any], meta: dict[str, Any]) -> None:
-    """Let *result*, a new one, know what the backend said, if that is final. Its next use would ask again.
+    """Let a new *result* know what the backend said, if that is final. Otherwise its next use asks again.
 
-    Celery's own way also lets the backend wait no longer for that id. Nobody waits by a new result.
+    Celery's own way also tells the backend to wait no longer for that id. Nobody waits by a new result.
     """
     if meta["status"] in states.READY_STATES:
         result.on_ready = promise()

@@ -35,8 +35,8 @@ class Value:
 class Answer(Value):
     """A value that says when a store gave it, which does not count when it is compared.
 
-    :ivar told: what the result backend had of the owner at that time, as the backend stores it; empty for
-        nothing, and ``None`` if the store cannot say. It does not count, either.
+    :ivar told: what the result backend had of the owner at that time, as the backend stores it. It is empty
+        for nothing, and ``None`` if the store cannot say. It does not count, either.
     """
 
     told: bytes | None = None

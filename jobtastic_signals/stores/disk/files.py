@@ -144,7 +144,8 @@ class _RecordCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no t
         """
         self._patience = patience
         super().__init__(directory, **settings)
-        self._files: _BytesDisk = self.disk
+        # Without the property of diskcache, which every operation would pass several times.
+        self._bytes_disk: _BytesDisk = self.disk
 
     @property
     def is_in_transaction(self) -> bool:
@@ -156,7 +157,7 @@ class _RecordCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no t
         self._execute("BEGIN IMMEDIATE")
         # diskcache's own operations of this thread join the transaction by this.
         self._txn_id = threading.get_ident()
-        self._files.begin()
+        self._bytes_disk.begin()
 
     def end(self, *, commits: bool) -> None:
         """End the transaction of this thread, if there is one."""
@@ -164,7 +165,7 @@ class _RecordCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no t
         if connection.in_transaction:
             self._txn_id = None
             connection.execute("COMMIT" if commits else "ROLLBACK")
-        self._files.end(committed=commits)  # SQLite ends some transactions by itself, as on a full disk.
+        self._bytes_disk.end(committed=commits)  # SQLite ends some transactions by itself, as on a full disk.
 
     def record(self, key: str | bytes) -> bytes | None:
         """Do ``get``."""
@@ -177,7 +178,7 @@ class _RecordCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no t
     def write(self, key: str, record: bytes, seconds: float | None) -> None:
         """Do ``set``, for so many seconds."""
         cleans, self._writes = self._writes % WRITES_PER_CLEANING == 0, self._writes + 1
-        if not cleans and len(record) < self._files.min_file_size:
+        if not cleans and len(record) < self._bytes_disk.min_file_size:
             now = time.time()
             ends = None if seconds is None else now + seconds
             if self._con.execute(_WRITE, (key, now, ends, MODE_RAW, record)).rowcount:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 from celery import Celery, Task, states
 from celery.backends.redis import RedisBackend
 
+from jobtastic_signals.handlers.workers import worker_init
 from jobtastic_signals.sharing.origin import origin_of
 from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.unit_apps import deliver, published, real, work_off
@@ -54,17 +56,22 @@ def app(
 
 
 @pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return the keys that backends read from now on."""
-    keys: list[Any] = []
-    get = RedisBackend.get
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What backends are asked from now on, ``get`` or ``set``."""
+    commands: list[str] = []
 
-    def counted(backend: RedisBackend, key: Any) -> Any:
-        keys.append(key)
-        return get(backend, key)
+    def counted(name: str) -> Callable[..., Any]:
+        method = getattr(RedisBackend, name)
 
-    monkeypatch.setattr(RedisBackend, "get", counted)
-    return keys
+        def ask(backend: RedisBackend, *args: Any, **kwargs: Any) -> Any:
+            commands.append(name)
+            return method(backend, *args, **kwargs)
+
+        return ask
+
+    for name in ("get", "set"):
+        monkeypatch.setattr(RedisBackend, name, counted(name))
+    return commands
 
 
 def add_task(app: Celery, **options: Any) -> Task:
@@ -86,37 +93,37 @@ def stored(app: Celery, task_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("herd_avoidance_timeout", [60, 0], ids=["herd avoidance", "only a cache"])
-def test_a_cached_call_knows_all_that_the_backend_has_without_reading_it(app, read, herd_avoidance_timeout):
+def test_a_cached_call_knows_all_that_the_backend_has_without_reading_it(app, asked, herd_avoidance_timeout):
     task = add_task(app, herd_avoidance_timeout=herd_avoidance_timeout)
     first = task.delay(21)
     work_off(app)
     before = stored(app, first.id)
-    read.clear()
+    asked.clear()
     result = task.delay(21)
     assert (origin_of(result).kind, result.id) == ("cached", first.id)
     assert (result.state, result.get(), result.date_done.isoformat()) == ("SUCCESS", 42, before["date_done"])
-    assert read == []
+    assert asked == []
 
 
-def test_a_call_that_joins_asks_only_once(app, read):
+def test_a_call_that_joins_asks_only_once(app, asked):
     task = add_task(app)
     first = task.delay(21)
     assert task.delay(21).id == first.id
     app.backend.store_result(first.id, None, states.STARTED)
-    read.clear()
+    asked.clear()
     joined = task.delay(21)
-    assert (origin_of(joined).kind, joined.id, read) == ("joined", first.id, [])
+    assert (origin_of(joined).kind, joined.id, asked) == ("joined", first.id, [])
     assert joined.state == "STARTED"
     assert len(published(app)) == 1
 
 
-def test_a_claim_whose_run_has_failed_is_not_joined(app, read):
+def test_a_claim_whose_run_has_failed_is_not_joined(app, asked):
     task = add_task(app)
     first = task.delay(21)
     app.backend.store_result(first.id, ValueError("no"), states.FAILURE)
-    read.clear()
+    asked.clear()
     second = task.delay(21)
-    assert (origin_of(second).kind, second.id != first.id, read) == ("own", True, [])
+    assert (origin_of(second).kind, second.id != first.id, asked) == ("own", True, [])
 
 
 def test_a_result_that_the_backend_has_lost_is_written_back(app):
@@ -138,17 +145,35 @@ def test_callbacks_of_a_cached_result_are_called_at_once(app):
     assert seen == [42]
 
 
-def test_a_prefix_of_the_backend_counts(servers, make_app, read):
+def test_a_prefix_of_the_backend_counts(servers, make_app, asked):
     options = {"global_keyprefix": "results-of-proj:"}
     app = make_app(f"{servers[0].url}/0", result_backend_transport_options=options)
     task = add_task(app)
     first = task.delay(21)
     work_off(app)
-    read.clear()
-    assert (task.delay(21).id, read) == (first.id, [])
+    asked.clear()
+    assert (task.delay(21).id, asked) == (first.id, [])
     first.forget()
     assert task.delay(21).id == first.id
     assert stored(app, first.id)["status"] == "SUCCESS"
+
+
+class Connecting(RedisBackend):
+    """Stands for a backend that connects when it is made, and cannot be shared by processes."""
+
+    made: ClassVar[list[RedisBackend]] = []
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.made.append(self)
+
+
+def test_a_worker_that_is_about_to_fork_makes_no_result_backend(servers, make_app):
+    app = make_app(f"{__name__}:Connecting+{servers[0].url}/0")
+    add_task(app)
+    worker_init(SimpleNamespace(app=app))
+    assert Connecting.made == []
+    assert app.backend in Connecting.made
 
 
 # Where the store cannot say
@@ -174,30 +199,33 @@ def _of_another_kind(servers: list[RedisServer]) -> str:
     ],
     ids=["another server", "a subclass", "the same server by another way"],
 )
-def test_a_backend_that_is_elsewhere_is_asked(servers, make_app, read, backend):
+def test_a_backend_that_is_elsewhere_is_asked(servers, make_app, asked, backend):
     app = make_app(backend(servers))
     task = add_task(app)
     first = task.delay(21)
     work_off(app)
-    read.clear()
+    asked.clear()
     assert task.delay(21).id == first.id
-    assert len(read) == 1
+    assert asked == ["get"]
     first.forget()
     assert task.delay(21).id == first.id
     assert stored(app, first.id)["status"] == "SUCCESS"
 
 
-def test_a_task_with_a_backend_of_its_own_asks_that(servers, make_app, read):
+def test_a_task_with_a_backend_of_its_own_asks_that(servers, make_app, asked):
     app = make_app(f"{servers[0].url}/0")
     task = add_task(app, backend=RedisBackend(app=app, url=f"{servers[1].url}/0"))
     first = task.delay(21)
     deliver(app, *published(app))
-    read.clear()
-    assert task.delay(21).id == first.id
-    assert len(read) == 1
+    asked.clear()
+    result = task.delay(21)
+    assert (result.id, result.state, asked) == (first.id, "SUCCESS", ["get"])
     first.forget()
     assert task.delay(21).id == first.id
     assert task.backend.get_task_meta(first.id, cache=False)["status"] == "SUCCESS"
+    failed = task.delay(22)
+    task.backend.store_result(failed.id, ValueError("no"), states.FAILURE)
+    assert task.delay(22).id != failed.id
 
 
 @pytest.mark.parametrize(
@@ -205,7 +233,7 @@ def test_a_task_with_a_backend_of_its_own_asks_that(servers, make_app, read):
     [("+@all", "-select", "~*"), ("+@all", "~jobtastic*")],
     ids=["not that database", "not those keys"],
 )
-def test_where_the_server_refuses_the_store_the_backend_is_asked(servers, make_app, read, caplog, rights):
+def test_where_the_server_refuses_the_store_the_backend_is_asked(servers, make_app, asked, caplog, rights):
     server = servers[0]
     server.ask("ACL", "SETUSER", "store", "on", ">secret", "resetkeys", *rights)
     url = server.url.replace("//", "//store:secret@")
@@ -213,8 +241,11 @@ def test_where_the_server_refuses_the_store_the_backend_is_asked(servers, make_a
     task = add_task(app)
     first = task.delay(21)
     work_off(app)
-    read.clear()
-    assert (task.delay(21).id, len(read)) == (first.id, 1)
+    asked.clear()
+    assert (task.delay(21).id, asked) == (first.id, ["get"])
+    failed = task.delay(22)
+    app.backend.store_result(failed.id, ValueError("no"), states.FAILURE)
+    assert task.delay(22).id != failed.id
     assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
 
 
@@ -230,5 +261,6 @@ def test_what_is_no_record_of_the_backend_is_left_to_the_backend(servers, app, c
     else:
         client.set(key, "{no record")
     result = task.delay(21)
-    assert (result.id, result.get()) == (first.id, 42)
+    assert result.id == first.id
+    assert result.get() == 42
     assert "result backend" in caplog.text
